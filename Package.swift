@@ -1,0 +1,49 @@
+// swift-tools-version: 6.2
+// The package is read twice: by `swift build` and `swift test` as ordinary Swift, and by the Makefile
+// with a Swift SDK (or `-enable-experimental-feature Embedded`) for the product `hotaru` alone.
+import PackageDescription
+
+/// Every room below `Host` compiles as Embedded and as ordinary Swift: the ordinary build warns of what
+/// Embedded would refuse, so that the feedback is fast.
+let core: [SwiftSetting] = [
+  .enableExperimentalFeature("Lifetimes"),
+  .enableExperimentalFeature("Extern"),
+  .strictMemorySafety(),
+  .treatWarning("EmbeddedRestrictions", as: .warning),
+]
+
+func room(_ name: String, _ dependencies: [Target.Dependency], link: [LinkerSetting] = []) -> Target {
+  .target(
+    name: name, dependencies: dependencies, exclude: excluded(name), swiftSettings: core, linkerSettings: link)
+}
+
+func excluded(_ name: String) -> [String] {
+  name == "Wire" || name == "Store" ? ["FORMAT.md"] : []
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource] = []) -> Target {
+  .testTarget(
+    name: name + "Tests", dependencies: dependencies, path: "Tests/\(name)Tests", resources: resources,
+    swiftSettings: [.enableExperimentalFeature("Lifetimes")])
+}
+
+let package = Package(
+  name: "hotaru",
+  products: [.executable(name: "hotaru", targets: ["hotaru"])],
+  targets: [
+    .systemLibrary(name: "CSodium", path: "Sources/System/CSodium"),
+    .systemLibrary(name: "CLZ4", path: "Sources/System/CLZ4"),
+    .systemLibrary(name: "CLinux", path: "Sources/System/CLinux"),
+    room("Wire", []),
+    room("Identity", ["Wire", "CSodium"], link: [.linkedLibrary("sodium")]),
+    room("Coding", ["Wire", "Identity", "CLZ4"], link: [.linkedLibrary("lz4")]),
+    room("DAG", ["Wire", "Identity"]),
+    room("Store", ["Wire", "Identity"]),
+    room("Mesh", ["Wire", "Identity"]),
+    room("Node", ["Wire", "Identity", "Coding", "DAG", "Store", "Mesh"]),
+    room("Host", ["Node", "CLinux"]),
+    .executableTarget(name: "hotaru", dependencies: ["Host"], swiftSettings: core),
+    tests("Wire", ["Wire"]),
+    tests("Identity", ["Identity"]),
+  ]
+)

@@ -1,0 +1,107 @@
+// Memory that is reserved once and never grows. Every large table of the node lives in a `Region` or a
+// `Table`; pages that nobody has written to cost nothing. The owners are not copyable, so there is one
+// place that frees. Spans into a region are handed out without tying them to a borrow of the owner: the
+// owners are members of one big struct, and a span into one member would otherwise forbid touching its
+// neighbours. What makes that sound is the rule of this project that regions live as long as the node.
+
+/// Bytes reserved once, zero-filled.
+@safe public struct Region: ~Copyable {
+  @usableFromInline let base: UnsafeMutableRawPointer
+  /// Size in bytes.
+  public let byteCount: Int
+
+  /// Reserves `byteCount` zeroed bytes. Traps when the system has no memory: that happens at start only.
+  public init(byteCount: Int) {
+    precondition(byteCount >= 0)
+    unsafe base = reserveZeroed(byteCount: byteCount)
+    self.byteCount = byteCount
+  }
+
+  deinit { unsafe base.deallocate() }
+
+  /// The bytes at `offset ..< offset + count`. Traps out of bounds. O(1).
+  @inlinable @_lifetime(immortal)
+  public func bytes(at offset: Int, count: Int) -> RawSpan {
+    precondition(offset >= 0 && count >= 0 && offset <= byteCount - count)
+    let span = unsafe RawSpan(_unsafeStart: base + offset, byteCount: count)
+    return unsafe _overrideLifetime(span, copying: ())
+  }
+
+  /// The same bytes, to write. Traps out of bounds. O(1).
+  @inlinable @_lifetime(immortal)
+  public func mutableBytes(at offset: Int, count: Int) -> MutableRawSpan {
+    precondition(offset >= 0 && count >= 0 && offset <= byteCount - count)
+    let span = unsafe MutableRawSpan(_unsafeStart: base + offset, byteCount: count)
+    return unsafe _overrideLifetime(span, copying: ())
+  }
+
+  /// Copies `source` to `offset`. Traps when it does not fit.
+  @inlinable public func write(_ source: RawSpan, at offset: Int) {
+    precondition(offset >= 0 && offset <= byteCount - source.byteCount)
+    unsafe source.withUnsafeBytes { bytes in
+      guard let from = bytes.baseAddress else { return }
+      unsafe (base + offset).copyMemory(from: from, byteCount: bytes.count)
+    }
+  }
+
+  /// Sets the bytes at `offset ..< offset + count` to zero.
+  @inlinable public func clear(at offset: Int, count: Int) {
+    precondition(offset >= 0 && count >= 0 && offset <= byteCount - count)
+    unsafe (base + offset).initializeMemory(as: UInt8.self, repeating: 0, count: count)
+  }
+}
+
+/// A fixed number of plain values, reserved once.
+@safe public struct Table<Element: BitwiseCopyable>: ~Copyable {
+  @usableFromInline let base: UnsafeMutablePointer<Element>
+  /// Number of elements.
+  public let count: Int
+
+  /// Reserves `count` elements, each `initial`. A table whose elements are all zero bytes should be made
+  /// with `init(zeroed:)` instead, which touches no page.
+  public init(repeating initial: Element, count: Int) {
+    precondition(count >= 0)
+    unsafe base = UnsafeMutablePointer<Element>.allocate(capacity: count)
+    unsafe base.initialize(repeating: initial, count: count)
+    self.count = count
+  }
+
+  /// Reserves `count` elements of zero bytes; for integers and structs of them.
+  public init(zeroed count: Int) where Element: FixedWidthInteger {
+    precondition(count >= 0)
+    let raw = unsafe reserveZeroed(byteCount: count * MemoryLayout<Element>.stride)
+    unsafe base = raw.bindMemory(to: Element.self, capacity: count)
+    self.count = count
+  }
+
+  deinit { unsafe base.deallocate() }
+
+  /// The element at `index`; traps out of bounds.
+  @inlinable public subscript(index: Int) -> Element {
+    @inline(__always) _read {
+      precondition(index >= 0 && index < count)
+      yield unsafe base[index]
+    }
+    @inline(__always) nonmutating _modify {
+      precondition(index >= 0 && index < count)
+      yield unsafe &base[index]
+    }
+  }
+
+  /// Size in bytes, for the memory plan.
+  public static func byteCount(_ count: Int) -> Int { count * MemoryLayout<Element>.stride }
+}
+
+/// Large blocks come from untouched zero pages, small ones from the heap; both are zero and both are freed
+/// by `deallocate`.
+private func reserveZeroed(byteCount: Int) -> UnsafeMutableRawPointer {
+  guard let memory = unsafe zeroedMemory(1, max(byteCount, 1)) else {
+    fatalError("out of memory at start")
+  }
+  return unsafe memory
+}
+
+/// `calloc`: glibc maps large blocks fresh, so their pages stay untouched. Declared here because `Wire`
+/// imports no C module.
+@_extern(c, "calloc")
+private func zeroedMemory(_ count: Int, _ size: Int) -> UnsafeMutableRawPointer?
