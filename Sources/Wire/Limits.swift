@@ -1,0 +1,166 @@
+// Every limit of the node, by name, in one place. What a peer sends is bounded by these before it is
+// believed; what the node reserves at start is computed from these. Relations between limits are asserted
+// in `LimitsTests`. Units come last in the names.
+
+/// The limits of format version 1.
+public enum Limits {
+  // MARK: Formats
+
+  /// The format version that this program writes.
+  public static let version: UInt8 = 1
+  /// UDP payload: the IPv6 minimum MTU (1,280 B) less 48 B of headers.
+  public static let datagramBytes = 1_232
+  /// One frame with its head, so that it still fits when sealed.
+  public static let frameBytes = 1_200
+  /// One frame with its head that may be relayed: less 72 B of outer and 32 B of inner sealing.
+  public static let relayableFrameBytes = 1_096
+  /// A vertex record: one datagram, one ring slot.
+  public static let vertexBytes = 1_024
+  /// Parents that the vertex format allows; consensus will need 2f+1 of them.
+  public static let parentsMax = 16
+  /// Parents that a light node links.
+  public static let parentsLight = 4
+  /// Bytes of an envelope before the body's length.
+  public static let headBytes = 51
+  /// A transaction's body.
+  public static let payloadBytes = 16_240
+  /// A transaction's record: envelope, body, signature.
+  public static let recordBytes = 16_384
+  /// The memo of a transfer, UTF-8.
+  public static let memoBytes = 512
+  /// Children of one manifest.
+  public static let manifestPairsMax = 250
+  /// Height of a manifest tree: 250⁴ chunks of 16 KB are 62 TB.
+  public static let manifestLevelsMax = 4
+  /// A bundle's records before compression.
+  public static let bundleBytes = 16_384
+  /// Records in a bundle: their 8-byte id prefixes fit three leaves.
+  public static let bundleTransactionsMax = 140
+  /// A Merkle leaf.
+  public static let leafBytes = 512
+  /// Leaves in one `leaf` frame.
+  public static let leavesPerFrame = 2
+  /// Shards of a bundle on the wire (n); a certificate must fit a vertex.
+  public static let shardsMax = 8
+  /// Data shards (k) that `Coding` handles.
+  public static let dataShardsMax = 16
+  /// Parity shards (n − k).
+  public static let parityShardsMax = 4
+  /// A bundle header's record.
+  public static let bundleHeaderBytes = headBytes + 1 + 81 + 64
+  /// Hashes in the path of one shard in its bundle.
+  public static let shardPathMax = 3
+  /// A shard's head: header record, index, path, holders.
+  public static let shardHeadBytes = bundleHeaderBytes + 1 + shardPathMax * 32 + shardsMax * 8
+  /// A shard's leaves: all of an incompressible bundle (k = 1) and the leaves of its id prefixes.
+  public static let shardDataBytes = bundleBytes + 3 * leafBytes
+  /// A whole shard as it is stored.
+  public static let shardBytes = shardHeadBytes + shardDataBytes
+  /// A node's record with every optional field.
+  public static let nodeRecordBytes = 448
+  /// Endpoints in a node's record.
+  public static let endpointsMax = 2
+  /// Name of a network, UTF-8.
+  public static let networkNameBytes = 64
+  /// Region and coarse place in a node's record, UTF-8.
+  public static let regionBytes = 32
+  /// How long a bundle is kept unless renewed: 180 days.
+  public static let storedForHours: UInt32 = 180 * 24
+  /// The longest time that a bundle or a renewal may ask for: ten years.
+  public static let storedForHoursMax: UInt32 = 10 * 365 * 24
+  /// Hello datagrams are padded to this, so that an answer is never longer than the question.
+  public static let helloBytes = 544
+
+  // MARK: Mesh
+
+  /// Members of a cell, which know each other completely.
+  public static let membersMax = 256
+  /// Members with a live link.
+  public static let linksMax = 64
+  /// Peers named on the command line or in the configuration.
+  public static let configuredPeersMax = 16
+  /// Addresses that said hello and have not echoed yet.
+  public static let candidatesMax = 32
+  /// Candidates per globally routable /64 or IPv4 address.
+  public static let candidatesPerNetworkMax = 4
+  /// How often a link is pinged.
+  public static let heartbeat = Interval.seconds(1)
+  /// Silence after which a member counts as failed.
+  public static let failureAfter = Interval.seconds(4)
+  /// How often hello goes to the multicast group and to configured peers that are not linked.
+  public static let helloEvery = Interval.seconds(2)
+  /// A dead member is forgotten after this.
+  public static let forgetAfter = Interval.hours(7 * 24)
+  /// Neighbours that get a vertex at once; the others get its id.
+  public static let eagerNeighbours = 2
+  /// How long an announced vertex may take to come by itself before it is asked for.
+  public static let wantAfter = Interval.milliseconds(10)
+  /// Vertices that wait to be verified.
+  public static let unverifiedMax = 64
+  /// Announced ids that are remembered until their vertex comes.
+  public static let wantedMax = 512
+  /// Datagrams that wait to be sent.
+  public static let sendQueueDatagrams = 128
+  /// Shards that arrive at the same time.
+  public static let arrivalsMax = 12
+  /// Shards under way to one holder at the same time.
+  public static let transfersPerPeerMax = 4
+  /// An arriving shard that makes no progress is given up after this.
+  public static let arrivalTimeout = Interval.seconds(2)
+  /// Missing leaves are asked for after this much silence.
+  public static let leafRepeatAfter = Interval.milliseconds(20)
+
+  // MARK: Node
+
+  /// Clients on the control socket.
+  public static let clientsMax = 8
+  /// Requests of all clients that have not been answered.
+  public static let requestsMax = 1_024
+  /// A control message.
+  public static let controlBytes = 20_480
+  /// How long a transaction waits for company.
+  public static let bundleHold = Interval.seconds(1)
+  /// Bundles that are being placed at the same time.
+  public static let leavingMax = 8
+  /// Gets that run at the same time.
+  public static let retrievalsMax = 16
+  /// A get of an id that nobody knows is answered by then.
+  public static let getTimeout = Interval.milliseconds(2_500)
+  /// A put that stays refused fails by then.
+  public static let placeTimeout = Interval.seconds(25)
+  /// A holder that has not answered an offer is passed over after this.
+  public static let offerTimeout = Interval.milliseconds(1_500)
+  /// After this long without a certificate the first-ranked living holder finishes an absent author's bundle.
+  public static let completeAfter = Interval.seconds(30)
+  /// Bundles without certificate that a holder watches.
+  public static let uncertifiedMax = 256
+  /// Time above which repair starts with at most k, with k+1, and with more shards left.
+  public static let repairAfter: (Interval, Interval, Interval) = (.seconds(60), .seconds(900), .hours(6))
+  /// Bundle authors that the store accounts for.
+  public static let authorsMax = 256
+  /// Equivocations that are remembered.
+  public static let evidenceMax = 32
+  /// How long an equivocator is passed over in placement.
+  public static let evidenceWeighs = Interval.hours(24)
+  /// Repair requests that one author may have answered: a burst, then this many each second.
+  public static let repairRequestBurst = 8
+  /// See `repairRequestBurst`.
+  public static let repairRequestsPerSecond = 1
+  /// A node signs nothing before the first answer to its hello, or this long after its start.
+  public static let quietStart = Interval.seconds(2)
+  /// How far an imported key's epoch jumps.
+  public static let epochJump: UInt32 = 65_536
+
+  // MARK: Store
+
+  /// A log segment.
+  public static let segmentBytes = 1_048_576
+  /// The smallest store: two segments, of which one is always free.
+  public static let segmentsMin = 2
+  /// The largest store: 64 GiB.
+  public static let segmentsMax = 65_536
+  /// Records begin on multiples of this.
+  public static let recordAlignmentBytes = 64
+  /// One group of records that is appended and synced as one operation.
+  public static let groupBytes = 65_536
+}
