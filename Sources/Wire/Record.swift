@@ -144,7 +144,7 @@ public enum Scheme: UInt8, BitwiseCopyable, Sendable {
 }
 
 /// The fixed head of a record that is to be signed.
-@frozen public struct RecordHead: BitwiseCopyable, Sendable {
+@frozen public struct RecordHead: Equatable, BitwiseCopyable, Sendable {
   /// See `RecordView`.
   public var kind: RecordKind
   /// See `RecordView`.

@@ -105,3 +105,39 @@ private func reserveZeroed(byteCount: Int) -> UnsafeMutableRawPointer {
 /// imports no C module.
 @_extern(c, "calloc")
 private func zeroedMemory(_ count: Int, _ size: Int) -> UnsafeMutableRawPointer?
+
+/// One row of what a node reserves at start.
+@frozen public struct MemoryRow: BitwiseCopyable, Sendable {
+  /// The table, ASCII, in the words of this project.
+  public var name: StaticString
+  /// Its size.
+  public var byteCount: Int
+  /// `byteCount` bytes for `name`.
+  public init(_ name: StaticString, _ byteCount: Int) { (self.name, self.byteCount) = (name, byteCount) }
+}
+
+/// What a node reserves at start: at most 32 rows, known before anything is reserved.
+@frozen public struct MemoryPlan: BitwiseCopyable {
+  private var rows = InlineArray<32, MemoryRow>(repeating: MemoryRow("", 0))
+  /// Number of rows.
+  public private(set) var count = 0
+
+  /// An empty plan.
+  public init() {}
+  /// Row `index`; traps out of bounds.
+  public subscript(index: Int) -> MemoryRow {
+    precondition(index >= 0 && index < count)
+    return rows[index]
+  }
+  /// Adds a row.
+  public mutating func add(_ name: StaticString, _ byteCount: Int) {
+    rows[count] = MemoryRow(name, byteCount)
+    count += 1
+  }
+  /// Sum of all rows in bytes.
+  public var totalBytes: Int {
+    var total = 0
+    for index in 0..<count { total += rows[index].byteCount }
+    return total
+  }
+}
