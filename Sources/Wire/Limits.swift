@@ -56,8 +56,8 @@ public enum Limits {
   public static let shardDataBytes = bundleBytes + 3 * leafBytes
   /// A whole shard as it is stored.
   public static let shardBytes = shardHeadBytes + shardDataBytes
-  /// A node's record with every optional field.
-  public static let nodeRecordBytes = 448
+  /// The body of a node's record with every optional field, and room for later ones.
+  public static let nodeRecordBytes = 320
   /// Endpoints in a node's record.
   public static let endpointsMax = 2
   /// Name of a network, UTF-8.
@@ -79,10 +79,8 @@ public enum Limits {
   public static let linksMax = 64
   /// Peers named on the command line or in the configuration.
   public static let configuredPeersMax = 16
-  /// Addresses that said hello and have not echoed yet.
-  public static let candidatesMax = 32
-  /// Candidates per globally routable /64 or IPv4 address.
-  public static let candidatesPerNetworkMax = 4
+  /// Hellos from addresses that have proven nothing which are answered each second.
+  public static let helloAnswersPerSecond: UInt64 = 256
   /// How often a link is pinged.
   public static let heartbeat = Interval.seconds(1)
   /// Silence after which a member counts as failed.
@@ -95,14 +93,18 @@ public enum Limits {
   public static let eagerNeighbours = 2
   /// How long an announced vertex may take to come by itself before it is asked for.
   public static let wantAfter = Interval.milliseconds(10)
-  /// Vertices that wait to be verified.
-  public static let unverifiedMax = 64
+  /// Vertices that are verified each second at most; the rest is dropped and comes again by its id.
+  public static let vertexChecksPerSecond: UInt64 = 4_000
   /// Announced ids that are remembered until their vertex comes.
   public static let wantedMax = 512
+  /// Announcements that are remembered until every link has been told.
+  public static let announcementsMax = 256
+  /// How long announcements wait for company.
+  public static let announceAfter = Interval.milliseconds(5)
   /// Datagrams that wait to be sent.
   public static let sendQueueDatagrams = 128
   /// Shards that arrive at the same time.
-  public static let arrivalsMax = 12
+  public static let arrivalsMax = 16
   /// Shards under way to one holder at the same time.
   public static let transfersPerPeerMax = 4
   /// An arriving shard that makes no progress is given up after this.
