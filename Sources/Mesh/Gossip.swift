@@ -26,6 +26,7 @@ public struct Gossip: ~Copyable {
   private var wantedCount = 0
   private var wantAt = Instant.never
   private let drawKey: (UInt64, UInt64)
+  private var jitterState: UInt64 = 1
   private var checks = Limits.vertexChecksPerSecond
   private var checksSince = Instant.zero
   /// Bytes of vertices sent, whole.
@@ -40,6 +41,12 @@ public struct Gossip: ~Copyable {
     announcements = Table(repeating: Announcement(), count: Limits.announcementsMax)
     wanted = Table(repeating: Wanted(), count: Limits.wantedMax)
     drawKey = key
+  }
+
+  /// A number that differs from call to call and from node to node, for spreading what would coincide.
+  public mutating func drawJitter() -> UInt64 {
+    jitterState = jitterState &* 6_364_136_223_846_793_005 &+ drawKey.1 | 1
+    return jitterState >> 33
   }
 
   /// Whether another vertex may be verified now.

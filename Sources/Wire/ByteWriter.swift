@@ -88,6 +88,12 @@
     unsafe (base + offset).storeBytes(of: value.littleEndian, as: UInt16.self)
   }
 
+  /// Overwrites four bytes at `offset`, for a length that is known only at the end.
+  public mutating func patchU32(_ value: UInt32, at offset: Int) {
+    guard !overflowed, offset >= 0, offset + 4 <= count, let base = unsafe base else { return }
+    unsafe (base + offset).storeBytes(of: value.littleEndian, as: UInt32.self)
+  }
+
   /// What has been written so far, borrowed.
   public var written: RawSpan {
     @_lifetime(borrow self)

@@ -106,7 +106,7 @@ public enum Limits {
   /// Shards that arrive at the same time.
   public static let arrivalsMax = 16
   /// Shards under way to one holder at the same time.
-  public static let transfersPerPeerMax = 4
+  public static let transfersPerPeerMax = 6
   /// An arriving shard that makes no progress is given up after this.
   public static let arrivalTimeout = Interval.seconds(2)
   /// Missing leaves are asked for after this much silence.
@@ -123,7 +123,7 @@ public enum Limits {
   /// How long a transaction waits for company.
   public static let bundleHold = Interval.seconds(1)
   /// Bundles that are being placed at the same time.
-  public static let leavingMax = 8
+  public static let leavingMax = 16
   /// Gets that run at the same time.
   public static let retrievalsMax = 16
   /// A get of an id that nobody knows is answered by then.
