@@ -135,6 +135,12 @@ extension BundleWorkspace {
   }
 }
 
+/// Whether `shard` is one and fits its header.
+func isIntact(_ shard: [UInt8]) throws(WireError) -> Bool {
+  let view = try ShardView(shard.span.bytes)
+  return isIntact(view)
+}
+
 /// Every k-of-n that the wire allows.
 let redundancies: [Redundancy] = (1...Limits.shardsMax).flatMap { n in
   (1...n).map { Redundancy(dataShards: UInt8($0), shards: UInt8(n)) }.filter(\.isValid)
