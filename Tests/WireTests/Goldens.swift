@@ -306,7 +306,7 @@ enum Goldens {
     """
   static let fullRecordHead = """
     010201e4030998cfd5ad1723c169f956aa0b9eb8619b5992bd612c2af428ebc79f8df00500000003000000090000505c18a3\
-    01f07e09
+    01f07e
     """
   static let fullRecordSignature = """
     ced48fd8c48f1339caf89c3172e79363fe62c82e3e007fa755599c36fdf9c16bcd7d0f71c459a711a063674bd9385567d96a\

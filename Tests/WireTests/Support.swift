@@ -73,6 +73,11 @@ func refusal(_ body: () throws(WireError) -> Void) -> WireError? {
   }
 }
 
+/// What `body` decodes from `bytes`. The macros of Swift Testing cannot see a span, so values go through here.
+func decoded<T>(_ bytes: [UInt8], _ body: (RawSpan) throws(WireError) -> T) throws(WireError) -> T {
+  try body(bytes.span.bytes)
+}
+
 /// The bytes of hexadecimal text.
 func bytes(_ hexadecimal: String) -> [UInt8] {
   var out: [UInt8] = []

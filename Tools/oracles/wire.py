@@ -283,7 +283,7 @@ WIRE = {
 FULL_BODY = pattern(9, 16_240)
 FULL = record(2, FULL_BODY)
 assert len(FULL) <= 16_384
-WIRE["fullRecordHead"] = FULL[:54]
+WIRE["fullRecordHead"] = FULL[:53]
 WIRE["fullRecordSignature"] = FULL[-64:]
 
 # ---------------------------------------------------------------- identity
