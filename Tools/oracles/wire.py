@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """An independent encoder of everything in Sources/Wire/FORMAT.md and of what Sources/Identity signs.
 
-It shares no code with the Swift side: struct and hashlib (BLAKE2b) from the standard library, Ed25519 and
-ChaCha20-Poly1305 from `pip install cryptography`. Run it from anywhere; it rewrites
+It shares no code with the Swift side: struct and hashlib (BLAKE2b) from the standard library, Ed25519,
+ChaCha20-Poly1305 and Argon2id (all OpenSSL's) from `pip install cryptography`. Run it from anywhere; it rewrites
 
     Tests/WireTests/Goldens.swift
     Tests/IdentityTests/Goldens.swift
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -294,6 +295,11 @@ def chunk(plain, key, index, last):
     return ChaCha20Poly1305(key).encrypt(nonce, plain, None)
 
 
+def key_backup(seed, epoch, passphrase, operations, kibibytes, salt):
+    key = Argon2id(salt=salt, length=32, iterations=operations, lanes=1, memory_cost=kibibytes).derive(passphrase)
+    return b"HKB1" + u32(operations) + u32(kibibytes) + salt + chunk(seed + u32(epoch) + bytes(16), key, 0, True)
+
+
 # Ed25519 by the book (RFC 8032 §6), for signatures that no honest library makes.
 P, L = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493
 D = -121665 * pow(121666, P - 2, P) % P
@@ -394,6 +400,15 @@ def bech32m(prefix, data):
     return prefix + "1" + "".join(CHARSET[g] for g in groups + [check >> 5 * (5 - i) & 31 for i in range(6)])
 
 
+# The secret keys of RFC 8032 §7.1. What is signed in this project is always a digest, so the signatures over
+# `message` are OpenSSL's.
+RFC_8032_SEEDS = [
+    "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60",
+    "4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb",
+    "c5aa8df43f9f837bedb7442f31dcb7b166d38535076f094b85ce3a2e0b4458f7",
+    "f5e5767cf153319517630f226876b86c8160cc583bc013744c6bf255f5cc0ee5",
+    "833fe62409237b9d62ec77587520911e9a759cec1d19755b7da901b96dca3d42",
+]
 message = pattern(33)
 IDENTITY = {
     "network": NETWORK,
@@ -420,7 +435,9 @@ IDENTITY = {
     "chunkEmptyLast": chunk(b"", pattern(14), 0, True),
     "chunkFirst": chunk(pattern(15, 100), pattern(14), 0, False),
     "chunkHigh": chunk(pattern(15, 65), pattern(14), 0x0102_0304_0506_0708, True),
+    "keyBackup": key_backup(pattern(1), 70_000, b"firefly", 1, 64, pattern(77, 16)),
     "strangeMessage": message,
+    **{f"rfc8032Signature{i}": Key(bytes.fromhex(seed)).sign(message) for i, seed in enumerate(RFC_8032_SEEDS)},
 }
 for name, key, signature, _ in strange_signatures(message):
     IDENTITY[name] = key + signature
