@@ -60,10 +60,12 @@ struct Bundler: ~Copyable {
     if dueAt == .never { dueAt = now + Limits.bundleHold }
   }
 
-  @_lifetime(immortal)
-  var records: RawSpan { memory.bytes(at: 0, count: recordBytes) }
-  @_lifetime(immortal)
-  var ids: RawSpan { idMemory.bytes(at: 0, count: count * 32) }
+  var records: RawSpan {
+    @_lifetime(immortal) get { memory.bytes(at: 0, count: recordBytes) }
+  }
+  var ids: RawSpan {
+    @_lifetime(immortal) get { idMemory.bytes(at: 0, count: count * 32) }
+  }
   func waiter(_ index: Int) -> Waiter { waiters[index] }
 
   /// The record of transaction `id`; empty when it is not here.

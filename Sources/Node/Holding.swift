@@ -78,7 +78,7 @@ extension LightNode where Flash: ~Copyable {
     let author = head.record.author
     if evidence.count > 0 && evidence.weighs(on: author, at: now) { return .distrusted }
     let bytes = UInt64(head.bytes.byteCount + head.header.shardDataBytes + 1_024)
-    guard !store.isBroken, store.freeBytes > bytes * UInt64(arrivals.usedCount + 1) else { return .full }
+    guard !isStoreBroken, store.freeBytes > bytes * UInt64(arrivals.usedCount + 1) else { return .full }
     if isOverQuota(author, at: now) { return .quota }
     guard arrivals.usedCount < arrivals.count else { return .busy }
     guard isValid(head.record.signature, over: bundle, by: author) else {

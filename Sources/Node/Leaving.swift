@@ -366,7 +366,7 @@ extension LightNode where Flash: ~Copyable {
     let entry = leaving[slot]
     let bytes = CertificateView.length(receipts: count)
     let cell = workspaces[slot].header.cell
-    func emit(_ writer: inout ByteWriter) {
+    let emit: (inout ByteWriter) -> Void = { writer in
       CertificateView.emitHead(
         bundle: entry.bundle, cell: cell, redundancy: entry.redundancy, count: count, into: &writer)
       for index in 0..<Int(entry.redundancy.shards) where entry.receiptMask & 1 << UInt8(index) != 0 {

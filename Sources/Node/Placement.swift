@@ -62,7 +62,7 @@ extension LightNode where Flash: ~Copyable {
   func nextPlace(for bundle: Digest, excluding excluded: PlaceSet, at now: Instant) -> Place {
     var best = Place.nobody
     var bestScore: UInt64 = 0
-    if !excluded.contains(.own) && !store.isBroken {
+    if !excluded.contains(.own) && !isStoreBroken {
       best = .own
       bestScore = Rendezvous.score(bundle: bundle, node: identity.publicKey, capacityClass: capacityClass)
     }
@@ -76,6 +76,12 @@ extension LightNode where Flash: ~Copyable {
       bestScore = score
     }
     return best
+  }
+
+  /// Whether nothing can be appended to the own log any more.
+  var isStoreBroken: Bool {
+    if case .broken = store.condition { return true }
+    return false
   }
 
   /// Living members that may hold shards, this node included.

@@ -271,7 +271,7 @@ extension LightNode where Flash: ~Copyable {
     let found = mend
     let count = found.receiptMask.nonzeroBitCount
     let bytes = CertificateView.length(receipts: count)
-    func emit(_ writer: inout ByteWriter) {
+    let emit: (inout ByteWriter) -> Void = { writer in
       CertificateView.emitHead(
         bundle: found.bundle, cell: Self.cell, redundancy: found.redundancy, count: count, into: &writer)
       for index in 0..<Int(found.redundancy.shards) where found.receiptMask & 1 << UInt8(index) != 0 {
