@@ -397,6 +397,13 @@ func refusal(of bytes: [UInt8], _ body: (RawSpan) throws(WireError) -> Void) -> 
     let half = Array(Self.evidence.prefix(147))
     #expect(refused(half + half) == .badValue)
   }
+  @Test func twoNodeRecordsOfOneStartAreNoEvidence() {
+    // An honest node signs a new node record with the same sequence whenever its addresses change.
+    let nodes = patched(patched(Self.evidence, at: 1, RecordKind.nodeRecord.code), at: 148, RecordKind.nodeRecord.code)
+    #expect(refused(nodes) == .badValue)
+    #expect(refused(patched(Self.evidence, at: 148, RecordKind.nodeRecord.code)) == .badValue)
+    #expect(refused(patched(Self.evidence, at: 1, RecordKind.nodeRecord.code)) == .badValue)
+  }
   @Test func oneRecordSignedTwiceIsNoEvidence() {
     var half = Array(Self.evidence.prefix(147))
     half[146] ^= 1
