@@ -399,7 +399,8 @@ func refusal(of bytes: [UInt8], _ body: (RawSpan) throws(WireError) -> Void) -> 
   }
   @Test func twoNodeRecordsOfOneStartAreNoEvidence() {
     // An honest node signs a new node record with the same sequence whenever its addresses change.
-    let nodes = patched(patched(Self.evidence, at: 1, RecordKind.nodeRecord.code), at: 148, RecordKind.nodeRecord.code)
+    let nodes = patched(
+      patched(Self.evidence, at: 1, RecordKind.nodeRecord.code), at: 148, RecordKind.nodeRecord.code)
     #expect(refused(nodes) == .badValue)
     #expect(refused(patched(Self.evidence, at: 148, RecordKind.nodeRecord.code)) == .badValue)
     #expect(refused(patched(Self.evidence, at: 1, RecordKind.nodeRecord.code)) == .badValue)
