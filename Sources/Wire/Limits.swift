@@ -58,6 +58,8 @@ public enum Limits {
   public static let shardBytes = shardHeadBytes + shardDataBytes
   /// A node's record with every optional field.
   public static let nodeRecordBytes = 448
+  /// The body of a node's record: its record less 51 B of head, 2 B of length and the signature.
+  public static let nodeRecordBodyBytes = nodeRecordBytes - headBytes - 2 - 64
   /// Endpoints in a node's record.
   public static let endpointsMax = 2
   /// Name of a network, UTF-8.

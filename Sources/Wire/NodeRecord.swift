@@ -86,7 +86,7 @@ public struct NodeRecordView: ~Escapable {
   /// Reads a body. Options with a tag that is not known are skipped.
   @_lifetime(copy body)
   public init(_ body: RawSpan) throws(WireError) {
-    guard body.byteCount <= Limits.nodeRecordBytes else { throw .tooLong }
+    guard body.byteCount <= Limits.nodeRecordBodyBytes else { throw .tooLong }
     var reader = ByteReader(body)
     instance = try reader.u64()
     guard let kind = NodeKind(rawValue: try reader.u8()) else { throw .badValue }

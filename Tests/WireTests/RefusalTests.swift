@@ -239,6 +239,16 @@ func refusal(of bytes: [UInt8], _ body: (RawSpan) throws(WireError) -> Void) -> 
     [6] + bytes(text) + written { $0.u16(port) }
   }
 
+  @Test func recordAbove448BytesRefused() {
+    // An option of a later version fills the body up to its limit.
+    func filled(_ count: Int) -> [UInt8] {
+      let (first, second) = (Self.plain + [200, 200] + pattern(1, 200), count - Self.plain.count - 204)
+      return first + [201, UInt8(second)] + pattern(1, second)
+    }
+    #expect(RecordView.length(bodyBytes: Limits.nodeRecordBodyBytes) == Limits.nodeRecordBytes)
+    #expect(refused(filled(Limits.nodeRecordBodyBytes)) == nil)
+    #expect(refused(filled(Limits.nodeRecordBodyBytes + 1)) == .tooLong)
+  }
   @Test func unknownNodeKindRefused() {
     #expect(refused(patched(Self.plain, at: 8, 2)) == nil)
     for kind in [0, 3, 255] as [UInt8] { #expect(refused(patched(Self.plain, at: 8, kind)) == .badValue) }
