@@ -16,6 +16,8 @@ public enum Limits {
   public static let relayableFrameBytes = 1_096
   /// A vertex record: one datagram, one ring slot.
   public static let vertexBytes = 1_024
+  /// The body of a vertex: its record less 51 B of head, 2 B of length and the signature.
+  public static let vertexBodyBytes = vertexBytes - headBytes - 2 - 64
   /// Parents that the vertex format allows; consensus will need 2f+1 of them.
   public static let parentsMax = 16
   /// Parents that a light node links.

@@ -122,6 +122,14 @@ func refusal(of bytes: [UInt8], _ body: (RawSpan) throws(WireError) -> Void) -> 
     #expect(refused([0, 1, 0xff, 0xff]) == .truncated)
     #expect(refused([0, 1, 4]) == .truncated)
   }
+  @Test func vertexAboveOneSlotRefused() {
+    func filled(_ count: Int) -> [UInt8] {
+      [0] + written { $0.itemHead(.transaction, bytes: count - 4) } + pattern(1, count - 4)
+    }
+    #expect(RecordView.length(bodyBytes: Limits.vertexBodyBytes) == Limits.vertexBytes)
+    #expect(refused(filled(Limits.vertexBodyBytes)) == nil)
+    #expect(refused(filled(Limits.vertexBodyBytes + 1)) == .tooLong)
+  }
   @Test func emptyBodyRefused() {
     #expect(refused([]) == .truncated)
   }
