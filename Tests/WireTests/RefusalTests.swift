@@ -217,6 +217,20 @@ func refusal(of bytes: [UInt8], _ body: (RawSpan) throws(WireError) -> Void) -> 
   @Test func certificateWithMoreReceiptsThanShardsRefused() {
     #expect(refusedCertificate(patched(Self.certificate, at: 36, 1, 2)) == .badValue)
   }
+  @Test func receiptForMoreThanTenYearsRefused() {
+    let receipt = bytes(Goldens.receipt)
+    for (hours, expected) in [(Limits.storedForHoursMax, nil), (Limits.storedForHoursMax + 1, .badValue)]
+      as [(UInt32, WireError?)]
+    {
+      let field = written { $0.u32(hours) }
+      let error = refusal(of: patched(receipt, at: 33, field[0], field[1], field[2], field[3])) {
+        bytes throws(WireError) in
+        var reader = ByteReader(bytes)
+        _ = try Receipt(&reader)
+      }
+      #expect(error == expected)
+    }
+  }
   @Test func receiptsOutOfOrderRefused() {
     #expect(refusedCertificate(patched(patched(Self.certificate, at: 39, 1), at: 140, 0)) == .notCanonical)
   }
