@@ -334,6 +334,14 @@ func refusal(of bytes: [UInt8], _ body: (RawSpan) throws(WireError) -> Void) -> 
     #expect(refusedEndpoint(ipv6("fec00000000000000000000000000001")) == nil)
     #expect(refusedEndpoint(ipv6("fe7f0000000000000000000000000001")) == nil)
   }
+  @Test func endpointsOfManyNodesRefused() {
+    #expect(refusedEndpoint(ipv6("ff020000000000000000000000000001")) == .badValue)
+    #expect(refusedEndpoint(ipv6("ff0e0000000000000000000000000001")) == .badValue)
+    #expect(refusedEndpoint([4, 224, 0, 0, 1, 1, 1]) == .badValue)
+    #expect(refusedEndpoint([4, 239, 255, 255, 255, 1, 1]) == .badValue)
+    #expect(refusedEndpoint([4, 255, 255, 255, 255, 1, 1]) == .badValue)
+    #expect(refusedEndpoint([4, 223, 255, 255, 255, 1, 1]) == nil)
+  }
   @Test func mappedIPv4InFamilySixRefused() {
     #expect(refusedEndpoint(ipv6("00000000000000000000ffffc0a80114")) == .notCanonical)
     #expect(refusedEndpoint(ipv6("00000000000000000000fffec0a80114")) == nil)
