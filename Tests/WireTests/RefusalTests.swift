@@ -467,6 +467,17 @@ func refusal(of bytes: [UInt8], _ body: (RawSpan) throws(WireError) -> Void) -> 
   @Test func unknownMemberStateRefused() {
     #expect(refused(patched(bytes(Goldens.peersAnswer), at: 9 + 32, 4)) == .badValue)
   }
+  @Test func peerFieldsOutOfRangeRefused() {
+    let capacityClass = 9 + 34
+    #expect(refused(patched(bytes(Goldens.peersAnswer), at: capacityClass, 7)) == nil)
+    #expect(refused(patched(bytes(Goldens.peersAnswer), at: capacityClass, 8)) == .badValue)
+    #expect(refused(patched(bytes(Goldens.peersAnswer), at: capacityClass + 1, 2)) == .badValue)
+  }
+  @Test func moreHoldersThanShardsRefused() {
+    let content = Array(bytes(Goldens.stored).dropFirst(9))
+    let more = content + content.suffix(2 * HolderEntry.byteCount)
+    #expect(refusal(of: more) { bytes throws(WireError) in _ = try StoredView(bytes) } == .tooLong)
+  }
   @Test func moreRespondersThanBytesRefused() {
     #expect(refused(patched(bytes(Goldens.retrieved), at: 9 + 32, 255)) == .truncated)
   }
