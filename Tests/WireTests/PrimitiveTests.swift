@@ -204,6 +204,9 @@ import Testing
     #expect(Instant.never + .seconds(1) == .never)
     #expect(Instant.zero - Instant(microseconds: 5) == Interval(microseconds: 0))
     #expect(Instant(microseconds: 7) - Instant(microseconds: 5) == Interval(microseconds: 2))
+    #expect(Interval.milliseconds(.max) == Interval(microseconds: .max))
+    #expect(Interval.seconds(.max / 2) == Interval(microseconds: .max))
+    #expect(Interval.hours(.max) == Interval(microseconds: .max))
     #expect(Interval.hours(24) * .max == Interval(microseconds: .max))
   }
 
