@@ -49,5 +49,6 @@ let package = Package(
     tests("Identity", ["Identity"]),
     tests("Coding", ["Wire", "Identity", "Coding"]),
     tests("Store", ["Wire", "Identity", "Store", "FlashEmulator"]),
+    tests("Node", ["Wire", "Identity", "Store", "Node", "FlashEmulator"]),
   ]
 )

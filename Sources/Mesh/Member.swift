@@ -60,7 +60,7 @@ public struct Member: BitwiseCopyable, Sendable {
 
 /// The other members of the cell.
 public struct MemberTable: ~Copyable {
-  static let recordBytesMax = RecordView.length(bodyBytes: Limits.nodeRecordBytes)
+  static let recordBytesMax = Limits.nodeRecordBytes
 
   private let members: Table<Member>
   private let prefixes: Table<UInt64>

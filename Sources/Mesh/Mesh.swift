@@ -104,7 +104,7 @@ public struct Mesh: ~Copyable {
     events = Table(repeating: .cloned, count: 32)
   }
 
-  /// The node's own record, which hellos carry. At most `RecordView.length(bodyBytes: Limits.nodeRecordBytes)`.
+  /// The node's own record, which hellos carry. At most `Limits.nodeRecordBytes`.
   public mutating func setSelfRecord(_ record: RawSpan) {
     selfRecord.write(record, at: 0)
     selfRecordBytes = record.byteCount
@@ -295,7 +295,7 @@ public struct Mesh: ~Copyable {
   /// Member `index` tells of another one. One verification, about 75 µs, when it is news.
   public mutating func receiveMember(_ content: RawSpan, from index: Int, at now: Instant) {
     var reader = ByteReader(content)
-    guard let record = try? RecordView(&reader, bodyAtMost: Limits.nodeRecordBytes),
+    guard let record = try? RecordView(&reader, bodyAtMost: Limits.nodeRecordBodyBytes),
       record.kind == .nodeRecord, let body = try? NodeRecordView(record.body)
     else {
       counters.malformed += 1

@@ -43,7 +43,7 @@ extension LightNode where Flash: ~Copyable {
   /// Signs the node's record with its present epoch. Node records are a series of their own, counter 0, told
   /// apart by instance and time; they are never evidence.
   mutating func signSelfRecord(at now: Instant) {
-    var body = ByteWriter(scratch.mutableBytes(at: 0, count: Limits.nodeRecordBytes))
+    var body = ByteWriter(scratch.mutableBytes(at: 0, count: Limits.nodeRecordBodyBytes))
     NodeRecordView.emit(
       instance: configuration.instance, kind: .light, cell: Self.cell, capacityClass: capacityClass,
       owner: configuration.owner, versions: (Limits.version, Limits.version), endpoints: configuration.endpoints,

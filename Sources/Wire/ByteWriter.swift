@@ -23,8 +23,8 @@
 
   @inline(__always)
   private mutating func claim(_ size: Int) -> UnsafeMutableRawPointer? {
-    guard !overflowed, remaining >= size, let base = unsafe base else {
-      overflowed = overflowed || size > 0
+    guard !overflowed, size >= 0, remaining >= size, let base = unsafe base else {
+      overflowed = overflowed || size != 0
       return nil
     }
     defer { count += size }

@@ -72,7 +72,7 @@ public struct HelloView: ~Escapable {
     epochKnown = try reader.u32()
     let length = Int(try reader.u16())
     let bytes = try reader.bytes(length)
-    record = try RecordView(bytes, bodyAtMost: Limits.nodeRecordBytes)
+    record = try RecordView(bytes, bodyAtMost: Limits.nodeRecordBodyBytes)
     guard record.kind == .nodeRecord else { throw .badValue }
     while reader.remaining > 0 {
       guard try reader.u8() == 0 else { throw .notCanonical }

@@ -16,6 +16,8 @@ public enum Limits {
   public static let relayableFrameBytes = 1_096
   /// A vertex record: one datagram, one ring slot.
   public static let vertexBytes = 1_024
+  /// The body of a vertex: its record less 51 B of head, 2 B of length and the signature.
+  public static let vertexBodyBytes = vertexBytes - headBytes - 2 - 64
   /// Parents that the vertex format allows; consensus will need 2f+1 of them.
   public static let parentsMax = 16
   /// Parents that a light node links.
@@ -56,8 +58,10 @@ public enum Limits {
   public static let shardDataBytes = bundleBytes + 3 * leafBytes
   /// A whole shard as it is stored.
   public static let shardBytes = shardHeadBytes + shardDataBytes
-  /// The body of a node's record with every optional field, and room for later ones.
-  public static let nodeRecordBytes = 320
+  /// A node's record with every optional field.
+  public static let nodeRecordBytes = 448
+  /// The body of a node's record: its record less 51 B of head, 2 B of length and the signature.
+  public static let nodeRecordBodyBytes = nodeRecordBytes - headBytes - 2 - 64
   /// Endpoints in a node's record.
   public static let endpointsMax = 2
   /// Name of a network, UTF-8.

@@ -77,6 +77,34 @@ import Testing
     #expect(count == 4)
     #expect(storage == [1, 0, 0, 0, 0xa5, 0xa5, 0xa5, 0xa5])
   }
+  @Test func writerRefusesNegativeSizes() {
+    var storage = [UInt8](repeating: 0xa5, count: 8)
+    var (counts, overflowed) = ([Int](), false)
+    do {
+      var span = storage.mutableSpan
+      var writer = ByteWriter(span.mutableBytes)
+      writer.u32(1)
+      writer.skip(-3)
+      counts.append(writer.count)
+      writer.zeros(-1)
+      counts.append(writer.count)
+      overflowed = writer.overflowed
+    }
+    #expect(counts == [4, 4])
+    #expect(overflowed)
+  }
+  @Test func helloAroundARecordThatDoesNotFitOverflows() {
+    var storage = [UInt8](repeating: 0, count: Limits.datagramBytes)
+    var overflowed = false
+    do {
+      var span = storage.mutableSpan
+      var writer = ByteWriter(span.mutableBytes)
+      HelloView.emit(
+        networkTag: 1, token: 2, echo: 3, epochKnown: 4, record: pattern(1, 517).span.bytes, into: &writer)
+      overflowed = writer.overflowed
+    }
+    #expect(overflowed)
+  }
   @Test func writerPatchesOnlyWhatIsWritten() {
     let out = written {
       $0.u32(0)
@@ -176,6 +204,9 @@ import Testing
     #expect(Instant.never + .seconds(1) == .never)
     #expect(Instant.zero - Instant(microseconds: 5) == Interval(microseconds: 0))
     #expect(Instant(microseconds: 7) - Instant(microseconds: 5) == Interval(microseconds: 2))
+    #expect(Interval.milliseconds(.max) == Interval(microseconds: .max))
+    #expect(Interval.seconds(.max / 2) == Interval(microseconds: .max))
+    #expect(Interval.hours(.max) == Interval(microseconds: .max))
     #expect(Interval.hours(24) * .max == Interval(microseconds: .max))
   }
 

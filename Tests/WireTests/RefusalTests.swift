@@ -122,6 +122,14 @@ func refusal(of bytes: [UInt8], _ body: (RawSpan) throws(WireError) -> Void) -> 
     #expect(refused([0, 1, 0xff, 0xff]) == .truncated)
     #expect(refused([0, 1, 4]) == .truncated)
   }
+  @Test func vertexAboveOneSlotRefused() {
+    func filled(_ count: Int) -> [UInt8] {
+      [0] + written { $0.itemHead(.transaction, bytes: count - 4) } + pattern(1, count - 4)
+    }
+    #expect(RecordView.length(bodyBytes: Limits.vertexBodyBytes) == Limits.vertexBytes)
+    #expect(refused(filled(Limits.vertexBodyBytes)) == nil)
+    #expect(refused(filled(Limits.vertexBodyBytes + 1)) == .tooLong)
+  }
   @Test func emptyBodyRefused() {
     #expect(refused([]) == .truncated)
   }
@@ -209,6 +217,20 @@ func refusal(of bytes: [UInt8], _ body: (RawSpan) throws(WireError) -> Void) -> 
   @Test func certificateWithMoreReceiptsThanShardsRefused() {
     #expect(refusedCertificate(patched(Self.certificate, at: 36, 1, 2)) == .badValue)
   }
+  @Test func receiptForMoreThanTenYearsRefused() {
+    let receipt = bytes(Goldens.receipt)
+    for (hours, expected) in [(Limits.storedForHoursMax, nil), (Limits.storedForHoursMax + 1, .badValue)]
+      as [(UInt32, WireError?)]
+    {
+      let field = written { $0.u32(hours) }
+      let error = refusal(of: patched(receipt, at: 33, field[0], field[1], field[2], field[3])) {
+        bytes throws(WireError) in
+        var reader = ByteReader(bytes)
+        _ = try Receipt(&reader)
+      }
+      #expect(error == expected)
+    }
+  }
   @Test func receiptsOutOfOrderRefused() {
     #expect(refusedCertificate(patched(patched(Self.certificate, at: 39, 1), at: 140, 0)) == .notCanonical)
   }
@@ -239,6 +261,16 @@ func refusal(of bytes: [UInt8], _ body: (RawSpan) throws(WireError) -> Void) -> 
     [6] + bytes(text) + written { $0.u16(port) }
   }
 
+  @Test func recordAbove448BytesRefused() {
+    // An option of a later version fills the body up to its limit.
+    func filled(_ count: Int) -> [UInt8] {
+      let (first, second) = (Self.plain + [200, 200] + pattern(1, 200), count - Self.plain.count - 204)
+      return first + [201, UInt8(second)] + pattern(1, second)
+    }
+    #expect(RecordView.length(bodyBytes: Limits.nodeRecordBodyBytes) == Limits.nodeRecordBytes)
+    #expect(refused(filled(Limits.nodeRecordBodyBytes)) == nil)
+    #expect(refused(filled(Limits.nodeRecordBodyBytes + 1)) == .tooLong)
+  }
   @Test func unknownNodeKindRefused() {
     #expect(refused(patched(Self.plain, at: 8, 2)) == nil)
     for kind in [0, 3, 255] as [UInt8] { #expect(refused(patched(Self.plain, at: 8, kind)) == .badValue) }
@@ -301,6 +333,14 @@ func refusal(of bytes: [UInt8], _ body: (RawSpan) throws(WireError) -> Void) -> 
     #expect(refusedEndpoint(ipv6("febfffffffffffffffffffffffffffff")) == .badValue)
     #expect(refusedEndpoint(ipv6("fec00000000000000000000000000001")) == nil)
     #expect(refusedEndpoint(ipv6("fe7f0000000000000000000000000001")) == nil)
+  }
+  @Test func endpointsOfManyNodesRefused() {
+    #expect(refusedEndpoint(ipv6("ff020000000000000000000000000001")) == .badValue)
+    #expect(refusedEndpoint(ipv6("ff0e0000000000000000000000000001")) == .badValue)
+    #expect(refusedEndpoint([4, 224, 0, 0, 1, 1, 1]) == .badValue)
+    #expect(refusedEndpoint([4, 239, 255, 255, 255, 1, 1]) == .badValue)
+    #expect(refusedEndpoint([4, 255, 255, 255, 255, 1, 1]) == .badValue)
+    #expect(refusedEndpoint([4, 223, 255, 255, 255, 1, 1]) == nil)
   }
   @Test func mappedIPv4InFamilySixRefused() {
     #expect(refusedEndpoint(ipv6("00000000000000000000ffffc0a80114")) == .notCanonical)
@@ -397,6 +437,14 @@ func refusal(of bytes: [UInt8], _ body: (RawSpan) throws(WireError) -> Void) -> 
     let half = Array(Self.evidence.prefix(147))
     #expect(refused(half + half) == .badValue)
   }
+  @Test func twoNodeRecordsOfOneStartAreNoEvidence() {
+    // An honest node signs a new node record with the same sequence whenever its addresses change.
+    let nodes = patched(
+      patched(Self.evidence, at: 1, RecordKind.nodeRecord.code), at: 148, RecordKind.nodeRecord.code)
+    #expect(refused(nodes) == .badValue)
+    #expect(refused(patched(Self.evidence, at: 148, RecordKind.nodeRecord.code)) == .badValue)
+    #expect(refused(patched(Self.evidence, at: 1, RecordKind.nodeRecord.code)) == .badValue)
+  }
   @Test func oneRecordSignedTwiceIsNoEvidence() {
     var half = Array(Self.evidence.prefix(147))
     half[146] ^= 1
@@ -418,6 +466,17 @@ func refusal(of bytes: [UInt8], _ body: (RawSpan) throws(WireError) -> Void) -> 
   }
   @Test func unknownMemberStateRefused() {
     #expect(refused(patched(bytes(Goldens.peersAnswer), at: 9 + 32, 4)) == .badValue)
+  }
+  @Test func peerFieldsOutOfRangeRefused() {
+    let capacityClass = 9 + 34
+    #expect(refused(patched(bytes(Goldens.peersAnswer), at: capacityClass, 7)) == nil)
+    #expect(refused(patched(bytes(Goldens.peersAnswer), at: capacityClass, 8)) == .badValue)
+    #expect(refused(patched(bytes(Goldens.peersAnswer), at: capacityClass + 1, 2)) == .badValue)
+  }
+  @Test func moreHoldersThanShardsRefused() {
+    let content = Array(bytes(Goldens.stored).dropFirst(9))
+    let more = content + content.suffix(2 * HolderEntry.byteCount)
+    #expect(refusal(of: more) { bytes throws(WireError) in _ = try StoredView(bytes) } == .tooLong)
   }
   @Test func moreRespondersThanBytesRefused() {
     #expect(refused(patched(bytes(Goldens.retrieved), at: 9 + 32, 255)) == .truncated)
