@@ -102,8 +102,13 @@ func unfoldRow(_ row: Int, _ sum: UnsafeMutableRawPointer, _ next: UnsafeRawPoin
 @_optimize(speed) @inline(never)
 func scaleRun(_ factor: UInt8, _ run: UnsafeMutableRawPointer, _ count: Int) {
   if factor == 1 { return }
-  let multiples = Multiples(of: factor)
   let words = unsafe wholeWords(count, run, run, run)
+  if factor == 0xf4 {  // 1 / 3
+    unsafe thirdLanes(UInt32.self, run, 0..<words)
+    unsafe thirdLanes(UInt8.self, run, words..<count)
+    return
+  }
+  let multiples = Multiples(of: factor)
   unsafe scaleLanes(UInt32.self, multiples, run, 0..<words)
   unsafe scaleLanes(UInt8.self, multiples, run, words..<count)
 }
@@ -199,6 +204,15 @@ private func unfoldLanes<L: Lane>(
   while offset < range.upperBound {
     let value = unsafe (get(sum, offset, L.self) ^ get(next, offset, L.self)).retreated(row)
     unsafe set(sum, offset, value)
+    offset &+= MemoryLayout<L>.size
+  }
+}
+
+@inline(__always)
+private func thirdLanes<L: Lane>(_: L.Type, _ run: UnsafeMutableRawPointer, _ range: Range<Int>) {
+  var offset = range.lowerBound
+  while offset < range.upperBound {
+    unsafe set(run, offset, get(run, offset, L.self).third)
     offset &+= MemoryLayout<L>.size
   }
 }

@@ -42,6 +42,19 @@ func decodeHere() {
 }
 func decodeISAL() { ec_encode_data(Int32(shardBytes), 2, 2, decodeTables, shards + 2, shards) }
 
+// Data shard 0 from data shard 1 and the xor.
+let ones = UnsafeMutablePointer<UInt8>.allocate(capacity: 2)
+(ones[0], ones[1]) = (1, 1)
+let xorTables = UnsafeMutablePointer<UInt8>.allocate(capacity: 32 * 2)
+ec_init_tables(2, 1, ones, xorTables)
+func decodeOneHere() {
+  var all = memory.mutableBytes(at: 0, count: 4 * shardBytes)
+  guard code.recover(&all, stride: shardBytes, byteCount: shardBytes, present: 0b0110, wanted: 0b0001) else {
+    fatalError("two of four are enough")
+  }
+}
+func decodeOneISAL() { ec_encode_data(Int32(shardBytes), 2, 1, xorTables, shards + 1, shards) }
+
 /// Median nanoseconds for the calls of a round, of each, alternating.
 func compare(_ name: String, barred: Bool, _ here: () -> Void, _ isal: () -> Void) {
   var mine: [Int] = []
@@ -73,3 +86,4 @@ func compare(_ name: String, barred: Bool, _ here: () -> Void, _ isal: () -> Voi
 
 compare("encode", barred: true, encodeHere, encodeISAL)
 compare("decode of two lost", barred: false, decodeHere, decodeISAL)
+compare("decode of one lost", barred: false, decodeOneHere, decodeOneISAL)
