@@ -73,6 +73,9 @@ protocol Lane: BitwiseCopyable {
   var doubled: Self { get }
   /// Every byte divided by 2.
   var halved: Self { get }
+  /// Every byte divided by 3, which is what two neighbouring losses end in. As 3 is 1 + x, this is the sum of
+  /// all lower bits, for every bit, and a correction for the one that was carried out of the byte.
+  var third: Self { get }
   /// Every byte times the factor of `multiples`.
   func times(_ multiples: Multiples) -> Self
 }
@@ -84,13 +87,32 @@ extension UInt8: Lane {
   @inline(__always) var halved: UInt8 {
     (self &>> 1) ^ (UInt8(bitPattern: Int8(bitPattern: self &<< 7) &>> 7) & 0x8e)
   }
-  @inline(__always) private func selected(_ bit: UInt8, _ multiple: UInt8) -> UInt8 {
-    UInt8(bitPattern: Int8(bitPattern: self &<< (7 &- bit)) &>> 7) & multiple
-  }
+  // From the top bit down, shifting by additions: vectors have no shift of bytes, but they add.
   @inline(__always) func times(_ multiples: Multiples) -> UInt8 {
-    let low = selected(0, multiples.m0) ^ selected(1, multiples.m1) ^ selected(2, multiples.m2)
-    let high = selected(5, multiples.m5) ^ selected(6, multiples.m6) ^ selected(7, multiples.m7)
-    return low ^ selected(3, multiples.m3) ^ selected(4, multiples.m4) ^ high
+    var bits = self
+    var sum = bits.top & multiples.m7
+    bits = bits &+ bits
+    sum ^= bits.top & multiples.m6
+    bits = bits &+ bits
+    sum ^= bits.top & multiples.m5
+    bits = bits &+ bits
+    sum ^= bits.top & multiples.m4
+    bits = bits &+ bits
+    sum ^= bits.top & multiples.m3
+    bits = bits &+ bits
+    sum ^= bits.top & multiples.m2
+    bits = bits &+ bits
+    sum ^= bits.top & multiples.m1
+    bits = bits &+ bits
+    return sum ^ (bits.top & multiples.m0)
+  }
+  /// All ones when the top bit is set.
+  @inline(__always) private var top: UInt8 { UInt8(bitPattern: Int8(bitPattern: self) &>> 7) }
+  @inline(__always) var third: UInt8 {
+    var prefix = self ^ (self &<< 1)
+    prefix ^= prefix &<< 2
+    prefix ^= prefix &<< 4
+    return prefix ^ (prefix.top & 0x0b)
   }
 }
 
@@ -100,6 +122,12 @@ extension UInt32: Lane {
   }
   @inline(__always) var halved: UInt32 {
     ((self &>> 1) & 0x7f7f_7f7f) ^ ((self & 0x0101_0101) &* 0x8e)
+  }
+  @inline(__always) var third: UInt32 {
+    var prefix = self ^ ((self & 0x7f7f_7f7f) &<< 1)
+    prefix ^= (prefix & 0x3f3f_3f3f) &<< 2
+    prefix ^= (prefix & 0x0f0f_0f0f) &<< 4
+    return prefix ^ (((prefix &>> 7) & 0x0101_0101) &* 0x0b)
   }
   @inline(__always) private func selected(_ bit: UInt32, _ multiple: UInt8) -> UInt32 {
     ((self &>> bit) & 0x0101_0101) &* UInt32(multiple)

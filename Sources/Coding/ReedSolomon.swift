@@ -51,12 +51,12 @@ import Wire
         }
         let (highest, next) = unsafe (from + last * stride, from + (last - 1) * stride)
         let single = rows == 1 ? 0 : 2
-        if rows > 1 { unsafe GaloisRuns.addTwoRows(to, to + stride, highest, next, byteCount) }
-        for row in single..<rows { unsafe GaloisRuns.add(row: row, to + row * stride, highest, next, byteCount) }
+        if rows > 1 { unsafe addTwoRows(to, to + stride, highest, next, byteCount) }
+        for row in single..<rows { unsafe addRow(row, to + row * stride, highest, next, byteCount) }
         for shard in (0..<last - 1).reversed() {
           let source = unsafe from + shard * stride
-          if rows > 1 { unsafe GaloisRuns.foldTwoRows(to, to + stride, source, byteCount) }
-          for row in single..<rows { unsafe GaloisRuns.fold(row: row, to + row * stride, source, byteCount) }
+          if rows > 1 { unsafe foldTwoRows(to, to + stride, source, byteCount) }
+          for row in single..<rows { unsafe foldRow(row, to + row * stride, source, byteCount) }
         }
       }
     }
@@ -82,9 +82,9 @@ import Wire
           unsafe to.copyMemory(from: from, byteCount: count)
           return
         }
-        unsafe GaloisRuns.add(row: row, to, from + last * stride, from + (last - 1) * stride, count)
+        unsafe addRow(row, to, from + last * stride, from + (last - 1) * stride, count)
         for shard in (0..<last - 1).reversed() {
-          unsafe GaloisRuns.fold(row: row, to, from + shard * stride, count)
+          unsafe foldRow(row, to, from + shard * stride, count)
         }
       }
     }
@@ -157,18 +157,18 @@ import Wire
         let row = system.rows[equation]
         for slot in 0..<highest + 1 {
           if Int(holding[slot]) == slot {
-            unsafe GaloisRuns.unfold(row: row, sum, bytes + slot * stride, byteCount)
+            unsafe unfoldRow(row, sum, bytes + slot * stride, byteCount)
           } else {
-            unsafe GaloisRuns.scale(GaloisField.powerOfTwo(-row), sum, byteCount)
+            unsafe scaleRun(GaloisField.powerOfTwo(-row), sum, byteCount)
           }
         }
       }
       for pivot in 0..<system.count {
         let source = unsafe bytes + system.slots[pivot] * stride
-        unsafe GaloisRuns.scale(system.scales[pivot], source, byteCount)
+        unsafe scaleRun(system.scales[pivot], source, byteCount)
         for equation in 0..<system.count where equation != pivot {
           let factor = system.factors[equation * LossSystem.sizeMax + pivot]
-          unsafe GaloisRuns.addProduct(factor, bytes + system.slots[equation] * stride, source, byteCount)
+          unsafe addProduct(factor, bytes + system.slots[equation] * stride, source, byteCount)
         }
       }
     }
@@ -214,7 +214,8 @@ struct LossSystem {
     var matrix = InlineArray<16, UInt8>(repeating: 0)
     for equation in 0..<count {
       for unknown in 0..<count {
-        matrix[equation * Self.sizeMax + unknown] = GaloisField.powerOfTwo(rows[equation] * (slots[unknown] - steps))
+        let exponent = rows[equation] * (slots[unknown] - steps)
+        matrix[equation * Self.sizeMax + unknown] = GaloisField.powerOfTwo(exponent)
       }
     }
     for pivot in 0..<count {

@@ -4,7 +4,9 @@ import Wire
 
 @testable import Coding
 
-private func data(_ count: Int) -> [UInt8] { (0..<count).map { UInt8(truncatingIfNeeded: $0 * 131 + ($0 >> 8) * 17 + 5) } }
+private func data(_ count: Int) -> [UInt8] {
+  (0..<count).map { UInt8(truncatingIfNeeded: $0 * 131 + ($0 >> 8) * 17 + 5) }
+}
 
 @Suite struct MerkleTreeTests {
   init() { _ = startCryptography() }

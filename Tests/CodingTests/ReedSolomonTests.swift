@@ -50,6 +50,7 @@ private func goldenData(_ shards: Int, _ count: Int) -> [UInt8] {
         #expect(word.times(multiples) == each { slowProduct($0, UInt8(factor)) })
         #expect(word.doubled == each { $0.doubled })
         #expect(word.halved == each { $0.halved })
+        #expect(word.third == each { slowProduct($0, 0xf4) } && byte.third == slowProduct(byte, 0xf4))
       }
     }
   }
