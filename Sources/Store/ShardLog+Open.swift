@@ -38,7 +38,7 @@ extension ShardLog where Flash: ~Copyable {
     slotMemory.clear(at: 0, count: window.count == 0 ? 0 : 64)
     window = OpenWindow()
     isOpen = true
-    startExpiry()
+    isExpiryDue = true
     return report
   }
 
