@@ -23,14 +23,14 @@ extension ShardLog where Flash: ~Copyable {
   /// The current powered hour, to compute an expiry from.
   public var poweredHour: UInt32 { UInt32(truncatingIfNeeded: min(poweredNow / 3_600, UInt64(UInt32.max) - 1)) }
 
-  /// Whether the segment can be written anew.
-  func isRecyclable(_ segment: Int) -> Bool {
+  /// Whether the segment can be written anew, now or when `taken` has been.
+  func isRecyclable(_ segment: Int, after taken: Int = -1) -> Bool {
     let candidate = segments[segment]
     if candidate.state == .blank { return true }
     guard candidate.state == .used, candidate.liveCount == 0, candidate.unindexedCount == 0 else { return false }
     guard !isUnsettled(segment) else { return false }
     guard candidate.pinLow <= candidate.pinHigh else { return true }
-    for other in 0..<segments.count where other != segment {
+    for other in 0..<segments.count where other != segment && other != taken {
       let sequence = segments[other].sequence
       if sequence != 0, sequence >= candidate.pinLow, sequence <= candidate.pinHigh { return false }
     }
@@ -67,7 +67,7 @@ extension ShardLog where Flash: ~Copyable {
   mutating func hasReserve(without taken: Int = -1) -> Bool {
     if reserveHint != taken, isFree(reserveHint) { return true }
     for segment in 0..<segments.count where segment != taken {
-      if isFree(segment) || (taken >= 0 && segment == active && isRecyclable(segment)) {
+      if taken >= 0 ? isRecyclable(segment, after: taken) : isFree(segment) {
         reserveHint = segment
         return true
       }

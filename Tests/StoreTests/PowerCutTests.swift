@@ -181,11 +181,11 @@ import Wire
   @Test func randomLives() {
     var cuts = 0
     var recycled: UInt64 = 0
-    for seed in UInt64(1)...300 {
+    for seed in UInt64(1)...150 {
       let (count, rig) = Self.randomLife(seed: seed, steps: 400)
       cuts += count
       recycled += rig.log.statistics.segmentsRecycled
     }
-    print("  random lives: 300, cuts and crashes: \(cuts), segments recycled in their last parts: \(recycled)")
+    print("  random lives: 150, cuts and crashes: \(cuts), segments recycled in their last parts: \(recycled)")
   }
 }

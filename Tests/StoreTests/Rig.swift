@@ -332,13 +332,13 @@ final class Rig {
         if kind == .renewed { continue }
         let name = Name(kind: kind, key: record.key, index: kind == .certificate ? 0 : record.index)
         #expect(seen.insert(name).inserted, "twice: \(name.kind)")
+        if kind == .shard { accounts[shardAuthorOf(data), default: 0] += span }
         guard let fate = fates[name] else {
-          // A renewal that came after the end brings a record back at the next start, if it is still there.
+          // What expired may be back at the next start: segments expire whole, and a renewal may come too late.
           if expired[name] == data { continue }
           Issue.record("a record that nobody put: \(kind), seed \(seed)")
           continue
         }
-        if kind == .shard { accounts[shardAuthorOf(data), default: 0] += span }
         if kind != .certificate, fate.data != data {
           Issue.record("other bytes: \(name.kind) \(fate.data.count) \(data.count), seed \(seed)")
         }
@@ -363,7 +363,7 @@ final class Rig {
         fates[name]?.putAcknowledged = true
         fates[name]?.endSubmitted = false
       } else {
-        if let fate = fates[name], !fate.endSubmitted, fate.putAcknowledged { expired[name] = fate.data }
+        if let fate = fates[name], fate.expiry <= hour, !fate.mustBeGone { expired[name] = fate.data }
         fates[name] = nil
       }
     }

@@ -138,9 +138,12 @@ public final class FlashMedium {
     isOff = true
   }
 
+  /// The power is on again, for a new device; chosen failures stay.
+  public func turnOn() { isOff = false }
+
   /// The power is on again, for a new device; chosen failures and cuts are forgotten.
   public func restart() {
-    isOff = false
+    turnOn()
     cutAtAppend = nil
     failures = [:]
   }
