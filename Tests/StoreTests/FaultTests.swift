@@ -88,7 +88,7 @@ import Wire
       #expect(stored >= (segments - 1) * 8)
       #expect(rig.putShard(stored) == .full)
       #expect(rig.log.freeBytes < 2_000)
-    let isAboveHalf = rig.log.isAboveHalf
+      let isAboveHalf = rig.log.isAboveHalf
       #expect(isAboveHalf)
       rig.check()
       rig.reopen()

@@ -36,7 +36,8 @@ func shard(
   let coded = sliceBytes * Int(redundancy.dataShards)
   let header = BundleHeader(
     cell: 1, transactionCount: UInt8(ids.count), rawBytes: UInt16(coded), codedBytes: UInt16(coded), codec: .raw,
-    dictionary: 0, redundancy: redundancy, storedForHours: 4_320, transactionRoot: key(bundle), shardRoot: key(bundle))
+    dictionary: 0, redundancy: redundancy, storedForHours: 4_320, transactionRoot: key(bundle),
+    shardRoot: key(bundle))
   return bytes(atMost: Limits.shardBytes) { writer in
     RecordHead(
       kind: .bundleHeader, author: author, sequence: Sequence(rawValue: UInt64(bundle)),
@@ -59,9 +60,11 @@ func shard(
 func certificate(bundle: Int, receipts: Int = 3) -> [UInt8] {
   bytes(atMost: 1_024) { writer in
     CertificateView.emitHead(
-      bundle: key(bundle), cell: 1, redundancy: Redundancy(dataShards: 2, shards: 4), count: receipts, into: &writer)
+      bundle: key(bundle), cell: 1, redundancy: Redundancy(dataShards: 2, shards: 4), count: receipts, into: &writer
+    )
     for index in 0..<receipts {
-      Receipt(index: UInt8(index), holder: key(index), storedForHours: 1, signature: Signature()).emit(into: &writer)
+      Receipt(index: UInt8(index), holder: key(index), storedForHours: 1, signature: Signature()).emit(
+        into: &writer)
     }
   }
 }

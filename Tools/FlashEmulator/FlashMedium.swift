@@ -254,7 +254,8 @@ public final class FlashMedium {
         destination: destination), readTiming)
   }
 
-  func readWaiting(_ segment: UInt32, _ offset: UInt32, _ destination: UnsafeMutableRawBufferPointer) -> FlashError? {
+  func readWaiting(_ segment: UInt32, _ offset: UInt32, _ destination: UnsafeMutableRawBufferPointer) -> FlashError?
+  {
     check(segment, offset, destination.count)
     if let error = outcome(.readWaiting) { return error }
     if unreadable.contains(Int(segment)) { return .medium }
