@@ -95,7 +95,8 @@ extension ShardLog where Flash: ~Copyable {
       return false
     }
     if record.kind == .shard, found.index != record.index { return false }
-    forget(found, fingerprint, candidate, author: kind == .shard ? shardAuthor(scratch.bytes(at: 64, count: 64)) : nil)
+    forget(
+      found, fingerprint, candidate, author: kind == .shard ? shardAuthor(scratch.bytes(at: 64, count: 64)) : nil)
     let (by, _) = place(admission.location)
     if by != segment { segments[by].pin(on: segments[segment].sequence) }
     return true

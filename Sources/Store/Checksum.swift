@@ -21,6 +21,9 @@ struct Checksum: ~Copyable {
       var value = UInt32(byte)
       for _ in 0..<8 { value = value & 1 == 1 ? value >> 1 ^ 0x82f6_3b78 : value >> 1 }
       bytes.storeBytes(of: value, toByteOffset: byte * 4, as: UInt32.self)
+    }
+    for byte in 0..<256 {
+      var value = Checksum.entry(bytes.bytes, 0, UInt32(byte))
       for table in 1..<8 {
         value = value >> 8 ^ Checksum.entry(bytes.bytes, 0, value)
         bytes.storeBytes(of: value, toByteOffset: table * 1_024 + byte * 4, as: UInt32.self)

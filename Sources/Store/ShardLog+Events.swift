@@ -15,13 +15,14 @@ extension ShardLog where Flash: ~Copyable {
     if let event = nextSettled() { return event }
     submit()
     if let event = nextSettled() { return event }
+    startExpiry()
     return nextRead()
   }
 
   /// Whether `nextEvent` stopped because it had worked enough for one turn, not because there is nothing to do.
   public var hasWork: Bool {
     for slot in 0..<slots.count where slots[slot].hasYielded { return true }
-    return false
+    return isExpiryDue && isIdle
   }
 
   /// Whether nothing is queued, under way or waiting for its event. Slots that hold a record do not count.

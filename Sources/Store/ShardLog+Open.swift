@@ -38,7 +38,7 @@ extension ShardLog where Flash: ~Copyable {
     slotMemory.clear(at: 0, count: window.count == 0 ? 0 : 64)
     window = OpenWindow()
     isOpen = true
-    startExpiry()
+    isExpiryDue = true
     return report
   }
 
@@ -261,7 +261,9 @@ extension ShardLog where Flash: ~Copyable {
 
   /// `count` bytes of a segment from `offset`, at most a window. What cannot be read is zero.
   @_lifetime(immortal)
-  private mutating func read(_ segment: Int, _ offset: UInt32, _ count: UInt32, _ report: inout OpenReport) -> RawSpan {
+  private mutating func read(_ segment: Int, _ offset: UInt32, _ count: UInt32, _ report: inout OpenReport)
+    -> RawSpan
+  {
     precondition(count <= UInt32(configuration.slotBytes) && count <= segmentBytes - offset)
     if window.segment != segment || offset < window.offset || offset + count > window.offset + window.count {
       let size = min(UInt32(min(Self.windowBytesMax, slotMemory.byteCount)), segmentBytes - offset)

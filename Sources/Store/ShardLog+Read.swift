@@ -412,9 +412,7 @@ extension ShardLog where Flash: ~Copyable {
     }
     let ended = slots[slot]
     slots[slot] = ReadSlot()
-    guard ended.purpose == .expire else { return .absent(ended.ticket) }
-    startExpiry()
-    return nil
+    return ended.purpose == .expire ? nil : .absent(ended.ticket)
   }
 
   private func covers(_ slot: Int, _ position: UInt32, _ count: UInt32) -> Bool {
@@ -436,7 +434,7 @@ extension ShardLog where Flash: ~Copyable {
     slots[slot].segmentsLeft -= 1
     slots[slot].have = 0
     slots[slot].position = SegmentHeader.firstRecord
-    if slots[slot].purpose == .expire { return finishExpiry(segment) }
+    if slots[slot].purpose == .expire { return finishExpiry(segment, walkedTo: slots[slot].match) }
     slots[slot].segment = Int32(following(segment, slots[slot].purpose))
   }
 
@@ -457,7 +455,7 @@ extension ShardLog where Flash: ~Copyable {
       want(slot, segment, offset, record.span)
       return nil
     case .expire:
-      guard record.kind != .outbox else { return nil }
+      guard record.kind != .outbox, hasExpired(place(at).segment) else { return nil }
       forget(record, fingerprint, at, author: record.kind == .shard ? shardAuthor(data) : nil)
       return nil
     case .load, .take: return nil

@@ -15,28 +15,36 @@ extension ShardLog where Flash: ~Copyable {
     let hourPassed = poweredSeconds / 3_600 != poweredNow / 3_600
     poweredNow = poweredSeconds
     if poweredNow - min(poweredNow, poweredStored) >= Self.poweredStampSeconds {
-      if append(.poweredTime, key: Bytes32(word: poweredSeconds), ticket: 0) == .queued { poweredStored = poweredNow }
+      if append(.poweredTime, key: Bytes32(word: poweredSeconds), ticket: 0) == .queued {
+        poweredStored = poweredNow
+      }
     }
-    if hourPassed { startExpiry() }
+    if hourPassed { isExpiryDue = true }
   }
 
   /// The current powered hour, to compute an expiry from.
   public var poweredHour: UInt32 { UInt32(truncatingIfNeeded: min(poweredNow / 3_600, UInt64(UInt32.max) - 1)) }
 
-  /// Whether the segment can be written anew.
-  func isRecyclable(_ segment: Int) -> Bool {
+  /// Whether the segment can be written anew, now or when `taken` has been.
+  func isRecyclable(_ segment: Int, after taken: Int = -1) -> Bool {
     let candidate = segments[segment]
     if candidate.state == .blank { return true }
     guard candidate.state == .used, candidate.liveCount == 0, candidate.unindexedCount == 0 else { return false }
-    for group in 0..<2 where groups[group].recordCount > 0 && groups[group].segment == Int32(segment) {
-      return false
-    }
+    guard !isUnsettled(segment) else { return false }
     guard candidate.pinLow <= candidate.pinHigh else { return true }
-    for other in 0..<segments.count where other != segment {
+    for other in 0..<segments.count where other != segment && other != taken {
       let sequence = segments[other].sequence
       if sequence != 0, sequence >= candidate.pinLow, sequence <= candidate.pinHigh { return false }
     }
     return true
+  }
+
+  /// Whether records of the segment are on their way to the medium or into the index.
+  private func isUnsettled(_ segment: Int) -> Bool {
+    for group in 0..<2 where groups[group].recordCount > 0 && groups[group].segment == Int32(segment) {
+      return true
+    }
+    return false
   }
 
   /// Whether the segment can be begun now.
@@ -61,7 +69,7 @@ extension ShardLog where Flash: ~Copyable {
   mutating func hasReserve(without taken: Int = -1) -> Bool {
     if reserveHint != taken, isFree(reserveHint) { return true }
     for segment in 0..<segments.count where segment != taken {
-      if isFree(segment) || (taken >= 0 && segment == active && isRecyclable(segment)) {
+      if taken >= 0 ? isRecyclable(segment, after: taken) : isFree(segment) {
         reserveHint = segment
         return true
       }
@@ -76,30 +84,39 @@ extension ShardLog where Flash: ~Copyable {
       && candidate.expiryHours <= poweredHour
   }
 
-  /// Begins to empty the first segment that has expired; the inner slot walks it.
+  /// Begins to empty the next segment that has expired; the inner slot walks it.
   mutating func startExpiry() {
     let slot = configuration.readSlots
-    guard !slots[slot].isUnderWay else { return }
+    guard isExpiryDue, !slots[slot].isUnderWay else { return }
+    isExpiryDue = false
     for segment in 0..<segments.count where hasExpired(segment) {
+      // The walk must find every record in the index: what is on its way comes first.
+      isExpiryDue = true
+      if isUnsettled(segment) { continue }
       startWalk(slot, .expire, segment: segment, segmentsLeft: 1)
+      slots[slot].match = segments[segment].end
       return
     }
   }
 
-  /// The walk over an expired segment has ended: what it could not read goes too.
-  mutating func finishExpiry(_ segment: Int) {
+  /// The walk over an expired segment has ended: what it could not read goes too. Records that came meanwhile,
+  /// behind its end at `walkedTo`, are left for another walk.
+  mutating func finishExpiry(_ segment: Int, walkedTo: UInt32) {
+    guard segments[segment].end == walkedTo, !isUnsettled(segment) else { return }
+    let rest = segments[segment].liveCount + segments[segment].unindexedCount - segments[segment].outboxCount
+    guard rest == 0 || hasExpired(segment) else { return }
     statistics.segmentsExpired += 1
     segments[segment].unindexedCount = 0
-    if segments[segment].liveCount > segments[segment].outboxCount, segments[segment].outboxCount == 0 {
-      let first = UInt32(segment) * unitsPerSegment
-      let removed = index.removeAll(in: first..<first + unitsPerSegment)
-      assert(removed == Int(segments[segment].liveCount))
-      segments[segment].liveCount = 0
-      segments[segment].liveBytes = 0
-    }
-    if segments[segment].liveCount > segments[segment].outboxCount {
+    guard segments[segment].liveCount > segments[segment].outboxCount else { return }
+    guard segments[segment].outboxCount == 0 else {
       // Rotten records beside an open outbox record: tried again in an hour.
       segments[segment].expiryHours = poweredHour + 1
+      return
     }
+    let first = UInt32(segment) * unitsPerSegment
+    let removed = index.removeAll(in: first..<first + unitsPerSegment)
+    assert(removed == Int(segments[segment].liveCount))
+    segments[segment].liveCount = 0
+    segments[segment].liveBytes = 0
   }
 }

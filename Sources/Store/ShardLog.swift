@@ -62,8 +62,8 @@ public struct ShardLog<Flash: FlashDevice & ~Copyable>: ~Copyable {
   let slotMemory: Region
   let slots: Table<ReadSlot>
   var slotTurn = 0
-  /// Segments that expired and are being emptied, in order of their number.
-  var expiringFrom = 0
+  /// Whether segments may have expired since they were last looked at.
+  var isExpiryDue = false
 
   // Time and what was found.
   var poweredNow: UInt64 = 0

@@ -36,7 +36,8 @@ func shard(
   let coded = sliceBytes * Int(redundancy.dataShards)
   let header = BundleHeader(
     cell: 1, transactionCount: UInt8(ids.count), rawBytes: UInt16(coded), codedBytes: UInt16(coded), codec: .raw,
-    dictionary: 0, redundancy: redundancy, storedForHours: 4_320, transactionRoot: key(bundle), shardRoot: key(bundle))
+    dictionary: 0, redundancy: redundancy, storedForHours: 4_320, transactionRoot: key(bundle),
+    shardRoot: key(bundle))
   return bytes(atMost: Limits.shardBytes) { writer in
     RecordHead(
       kind: .bundleHeader, author: author, sequence: Sequence(rawValue: UInt64(bundle)),
@@ -59,9 +60,11 @@ func shard(
 func certificate(bundle: Int, receipts: Int = 3) -> [UInt8] {
   bytes(atMost: 1_024) { writer in
     CertificateView.emitHead(
-      bundle: key(bundle), cell: 1, redundancy: Redundancy(dataShards: 2, shards: 4), count: receipts, into: &writer)
+      bundle: key(bundle), cell: 1, redundancy: Redundancy(dataShards: 2, shards: 4), count: receipts, into: &writer
+    )
     for index in 0..<receipts {
-      Receipt(index: UInt8(index), holder: key(index), storedForHours: 1, signature: Signature()).emit(into: &writer)
+      Receipt(index: UInt8(index), holder: key(index), storedForHours: 1, signature: Signature()).emit(
+        into: &writer)
     }
   }
 }
@@ -128,6 +131,7 @@ final class Rig {
   var renewals: [StoreTicket: (Digest, UInt32)] = [:]
   var answered: Set<StoreTicket> = []
   var hour: UInt32 = 0
+  var expired: [Name: [UInt8]] = [:]
 
   init(_ configuration: StoreConfiguration = smallConfiguration(), pageBytes: Int = 512, seed: UInt64 = 1) {
     self.configuration = configuration
@@ -331,22 +335,26 @@ final class Rig {
         if kind == .renewed { continue }
         let name = Name(kind: kind, key: record.key, index: kind == .certificate ? 0 : record.index)
         #expect(seen.insert(name).inserted, "twice: \(name.kind)")
+        if kind == .shard { accounts[shardAuthorOf(data), default: 0] += span }
         guard let fate = fates[name] else {
-          Issue.record("a record that nobody put")
+          // What expired may be back at the next start: segments expire whole, and a renewal may come too late.
+          if expired[name] == data { continue }
+          Issue.record("a record that nobody put: \(kind), seed \(seed)")
           continue
         }
-        if kind == .shard { accounts[shardAuthorOf(data), default: 0] += span }
-        #expect(kind == .certificate || fate.data == data, "other bytes")
-        #expect(!fate.mustBeGone, "\(name.kind) is back")
+        if kind != .certificate, fate.data != data {
+          Issue.record("other bytes: \(name.kind) \(fate.data.count) \(data.count), seed \(seed)")
+        }
+        if fate.mustBeGone { Issue.record("\(name.kind) is back, seed \(seed)") }
       }
     }
     for (name, fate) in fates where !seen.contains(name) && !damaged.contains(name) {
-      #expect(fate.mayBeGone(hour), "lost: \(name.kind)")
+      if !fate.mayBeGone(hour) { Issue.record("lost: \(name.kind), seed \(seed)") }
     }
-    #expect(records == log.recordCount, "the index and the log differ")
-    #expect(live == log.liveBytes)
+    #expect(records == log.recordCount, "the index and the log differ, seed \(seed)")
+    #expect(live == log.liveBytes, "seed \(seed)")
     if accounts.count <= configuration.authorsMax {
-      for (author, bytes) in accounts { #expect(authorBytes(author) == bytes) }
+      for (author, bytes) in accounts { #expect(authorBytes(author) == bytes, "seed \(seed)") }
     }
     for name in seen {
       #expect(load(name.kind, name.key, index: name.kind == .certificate ? nil : name.index) != nil)
@@ -358,6 +366,7 @@ final class Rig {
         fates[name]?.putAcknowledged = true
         fates[name]?.endSubmitted = false
       } else {
+        if let fate = fates[name], fate.expiry <= hour, !fate.mustBeGone { expired[name] = fate.data }
         fates[name] = nil
       }
     }

@@ -138,9 +138,12 @@ public final class FlashMedium {
     isOff = true
   }
 
+  /// The power is on again, for a new device; chosen failures stay.
+  public func turnOn() { isOff = false }
+
   /// The power is on again, for a new device; chosen failures and cuts are forgotten.
   public func restart() {
-    isOff = false
+    turnOn()
     cutAtAppend = nil
     failures = [:]
   }
@@ -251,7 +254,8 @@ public final class FlashMedium {
         destination: destination), readTiming)
   }
 
-  func readWaiting(_ segment: UInt32, _ offset: UInt32, _ destination: UnsafeMutableRawBufferPointer) -> FlashError? {
+  func readWaiting(_ segment: UInt32, _ offset: UInt32, _ destination: UnsafeMutableRawBufferPointer) -> FlashError?
+  {
     check(segment, offset, destination.count)
     if let error = outcome(.readWaiting) { return error }
     if unreadable.contains(Int(segment)) { return .medium }
