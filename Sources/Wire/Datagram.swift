@@ -118,13 +118,13 @@ public struct HelloView: ~Escapable {
   public static let wantVertex = FrameType(code: 7)
   /// `Evidence`.
   public static let evidence = FrameType(code: 8)
-  /// `TransferFrame` and a shard's head.
+  /// `TransferID` u32, then a shard's head.
   public static let offerShard = FrameType(code: 9)
-  /// `TransferFrame` and a `TransferVerdict`.
+  /// `TransferID` u32, `TransferVerdict` u8.
   public static let acceptShard = FrameType(code: 10)
-  /// `TransferFrame`, first leaf u16, then up to two leaves.
+  /// `TransferID` u32, first leaf u16, then one or two leaves.
   public static let leaf = FrameType(code: 11)
-  /// `TransferFrame`, then a bitmap of the leaf frames still missing, 8 B.
+  /// `TransferID` u32, then a bitmap of the leaf frames still missing, 8 B, bit 0 of byte 0 the first.
   public static let wantLeaves = FrameType(code: 12)
   /// Bundle id, then a `Receipt`.
   public static let receipt = FrameType(code: 13)

@@ -14,6 +14,7 @@
   /// Later than anything: nothing is scheduled.
   public static var never: Instant { Instant(microseconds: .max) }
 
+  /// Earlier than.
   @inlinable public static func < (left: Instant, right: Instant) -> Bool { left.microseconds < right.microseconds }
   /// Saturates at `never`.
   @inlinable public static func + (left: Instant, right: Interval) -> Instant {
@@ -40,9 +41,11 @@
   /// `value` hours.
   @inlinable public static func hours(_ value: UInt64) -> Interval { Interval(microseconds: 3_600_000_000) * value }
 
+  /// Shorter than.
   @inlinable public static func < (left: Interval, right: Interval) -> Bool {
     left.microseconds < right.microseconds
   }
+  /// `right` times as long; saturates.
   @inlinable public static func * (left: Interval, right: UInt64) -> Interval {
     let (product, overflow) = left.microseconds.multipliedReportingOverflow(by: right)
     return Interval(microseconds: overflow ? .max : product)
