@@ -38,8 +38,8 @@ struct Errand: BitwiseCopyable {
   var bundle = Digest.zero
   /// Whether the store has been asked.
   var isStarted = false
-  /// For `acknowledge`: when to speak, unless somebody else does.
-  var speakAt = Instant.never
+  /// When the store is asked again, or, for `acknowledge`, when to speak unless somebody else does.
+  var nextAt = Instant.never
 }
 
 /// How many repair requests of an author may still be answered.
@@ -60,7 +60,7 @@ extension LightNode where Flash: ~Copyable {
       errands[row] = Errand(
         isUsed: true, purpose: purpose, member: UInt16(member), memberPrefix: mesh.members.count > member ? mesh.members[member].id.prefix : 0,
         query: query, flags: flags, target: target, author: author, hours: hours)
-      run(row)
+      run(row, at: now)
       return true
     }
     statistics.errandsRefused += 1
@@ -68,7 +68,7 @@ extension LightNode where Flash: ~Copyable {
   }
 
   /// Asks the store; a busy store is asked again later.
-  private mutating func run(_ row: Int) {
+  private mutating func run(_ row: Int, at now: Instant) {
     let errand = errands[row]
     let wantsCertificate = errand.purpose == .certificate || errand.purpose == .mergeReceipt
     let key = errand.bundle.isZero ? errand.target : errand.bundle
@@ -84,25 +84,20 @@ extension LightNode where Flash: ~Copyable {
       return
     }
     errands[row].isStarted = answer == .started
+    errands[row].nextAt = answer == .started ? .never : now + .milliseconds(2)
   }
 
   /// Starts errands that found the store busy; speaks for those whose turn has come.
   mutating func tickErrands(at now: Instant) {
-    for row in 0..<errands.count where errands[row].isUsed {
-      if !errands[row].isStarted {
-        run(row)
-      } else if now >= errands[row].speakAt {
-        speak(row, at: now)
-      }
+    for row in 0..<errands.count where errands[row].isUsed && now >= errands[row].nextAt {
+      if errands[row].isStarted { speak(row, at: now) } else { run(row, at: now) }
     }
   }
 
   var errandDeadline: Instant {
     var earliest = Instant.never
-    for row in 0..<errands.count where errands[row].isUsed {
-      earliest = min(earliest, errands[row].isStarted ? errands[row].speakAt : .zero)
-    }
-    return earliest == .zero ? startedAt : earliest
+    for row in 0..<errands.count where errands[row].isUsed { earliest = min(earliest, errands[row].nextAt) }
+    return earliest
   }
 
   private func asker(_ errand: Errand) -> Int? {
@@ -114,7 +109,7 @@ extension LightNode where Flash: ~Copyable {
   mutating func errandLocated(_ ticket: Ticket, bundle: Digest, at now: Instant) {
     guard errands[ticket.index].isUsed else { return }
     errands[ticket.index].bundle = bundle
-    run(ticket.index)
+    run(ticket.index, at: now)
   }
 
   mutating func errandAbsent(_ ticket: Ticket) {
@@ -186,7 +181,7 @@ extension LightNode where Flash: ~Copyable {
     case .acknowledge:
       errands[ticket.index].bundle = bundle
       // The holder of the first shard speaks at once, the others a tenth of a second later each.
-      errands[ticket.index].speakAt = now + Interval.milliseconds(100 * UInt64(shard.head.index))
+      errands[ticket.index].nextAt = now + Interval.milliseconds(100 * UInt64(shard.head.index))
       if shard.head.index == 0 { speak(ticket.index, at: now) }
     case .certificate, .mergeReceipt: break
     }

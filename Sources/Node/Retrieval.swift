@@ -201,14 +201,14 @@ extension LightNode where Flash: ~Copyable {
       find(row, at: now)
     } else {
       retrievals[row].stage = .asking
-      ask(row, spare: 0, at: now)
+      ask(row, at: now)
     }
   }
 
-  /// Asks for as many shards as are missing and not on their way, and `spare` more.
-  private mutating func ask(_ row: Int, spare: Int, at now: Instant) {
+  /// Asks for as many shards as are missing and not on their way.
+  private mutating func ask(_ row: Int, at now: Instant) {
     let needed = max(1, retrievals[row].k == 0 ? Int(configuration.redundancy.dataShards) : retrievals[row].k)
-    var missing = needed - retrievals[row].pieceCount - retrievals[row].pendingCount + spare
+    var missing = needed - retrievals[row].pieceCount - retrievals[row].pendingCount
     while missing > 0, let member = nextHolder(row, at: now) {
       wantShard(row, from: member)
       missing -= 1
@@ -271,7 +271,7 @@ extension LightNode where Flash: ~Copyable {
   private mutating func answered(_ row: Int, by member: Int) {
     guard retrievals[row].pending.contains(.member(member)) else { return }
     retrievals[row].pending.remove(.member(member))
-    retrievals[row].pendingCount -= 1
+    retrievals[row].pendingCount = max(0, retrievals[row].pendingCount - 1)
   }
 
   /// The head of a shard that was asked for.
@@ -308,13 +308,13 @@ extension LightNode where Flash: ~Copyable {
     guard let shard = try? ShardView(arrivals.shard(slot)), isIntact(shard) else {
       mesh.members[arrival.member].blameCount &+= 1
       arrivals.free(slot)
-      ask(row, spare: 0, at: now)
+      ask(row, at: now)
       return
     }
     add(
       Piece(source: .arrival, slot: slot, index: arrival.index, holder: mesh.members[arrival.member].id.prefix),
       to: row, at: now)
-    if retrievals[row].stage == .asking && retrievals[row].pendingCount == 0 { ask(row, spare: 0, at: now) }
+    if retrievals[row].stage == .asking && retrievals[row].pendingCount == 0 { ask(row, at: now) }
   }
 
   mutating func receivePullVerdict(
@@ -326,7 +326,7 @@ extension LightNode where Flash: ~Copyable {
       retrievals[row].asked.remove(.member(member))
       retrievals[row].nextAt = min(retrievals[row].nextAt, now + .milliseconds(10))
     } else if retrievals[row].stage == .asking {
-      ask(row, spare: 0, at: now)
+      ask(row, at: now)
     }
   }
 
@@ -338,7 +338,7 @@ extension LightNode where Flash: ~Copyable {
       }
       guard retrievals[row].pending.contains(.member(member)) else { continue }
       answered(row, by: member)
-      if retrievals[row].stage == .asking { ask(row, spare: 0, at: now) }
+      if retrievals[row].stage == .asking { ask(row, at: now) }
     }
   }
 
@@ -350,6 +350,8 @@ extension LightNode where Flash: ~Copyable {
     let target = retrievals[row].bundle.isZero || retrievals[row].k == 0
       ? retrievals[row].target : retrievals[row].bundle
     let query = transferID(row).rawValue
+    retrievals[row].finding = PlaceSet()
+    retrievals[row].findingCount = 0
     for member in 0..<mesh.members.count where mesh.members[member].isAlive {
       retrievals[row].finding.insert(.member(member))
       retrievals[row].findingCount += 1
@@ -403,7 +405,7 @@ extension LightNode where Flash: ~Copyable {
     if retrievals[row].bundle.isZero {
       request(row, at: now)
     } else {
-      ask(row, spare: 0, at: now)
+      ask(row, at: now)
     }
   }
 
@@ -487,9 +489,21 @@ extension LightNode where Flash: ~Copyable {
       retrievals[row].nextAt = .never
       switch retrievals[row].stage {
       case .leaving, .local: startLocal(row, at: now)
-      case .asking: ask(row, spare: 1, at: now)
+      case .asking:
+        // Who is late is counted on no longer, but may still come.
+        retrievals[row].pendingCount = 0
+        ask(row, at: now)
       case .finding: foundAll(row, at: now)
-      case .requesting: giveUp(row, at: now)
+      case .requesting:
+        // Something is known, or somebody has not answered: once more from the start, until the deadline.
+        if retrievals[row].k > 0 || retrievals[row].findingCount > 0 {
+          retrievals[row].asked = PlaceSet()
+          retrievals[row].pendingCount = 0
+          retrievals[row].hasAskedAll = false
+          startAsking(row, at: now)
+        } else {
+          giveUp(row, at: now)
+        }
       case .free, .ready: break
       }
     }

@@ -65,6 +65,7 @@ extension LightNode where Flash: ~Copyable {
       isInOutbox: flags.contains(.accepted), isAnswered: !wantsStored)
     statistics.transactionsSubmitted += 1
     take(record, id: id, waiter: waiter, at: now)
+    ownWord(kind, body, at: now)
     if flags.contains(.flush) { bundler.dueAt = now }
   }
 
@@ -123,7 +124,7 @@ extension LightNode where Flash: ~Copyable {
   }
 
   var bundlerDeadline: Instant {
-    guard !bundler.isEmpty, leavingCount < Limits.leavingMax else { return .never }
+    guard !bundler.isEmpty, canSign, leavingCount < Limits.leavingMax else { return .never }
     if leavingCount == 0 && bundler.count >= 8 { return min(bundler.dueAt, bundler.lastAt + .milliseconds(2)) }
     return bundler.dueAt
   }

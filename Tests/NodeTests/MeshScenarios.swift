@@ -23,9 +23,9 @@ import Wire
     let stored = try #require(mesh.stored(request, at: 0))
     #expect(stored.redundancy == Redundancy(dataShards: 2, shards: 4))
     #expect(Set(stored.holders).count == 4)
-    for index in 0..<5 { #expect(mesh.body(stored.location, from: index) == body) }
+    for index in 0..<5 { #expect(mesh.brings(stored.location, body, to: index)) }
     let unknownBundle = Location(transaction: stored.location.transaction, bundle: .zero)
-    for index in 0..<5 { #expect(mesh.body(unknownBundle, from: index) == body) }
+    for index in 0..<5 { #expect(mesh.brings(unknownBundle, body, to: index)) }
   }
 
   @Test func aFullRecordSurvivesTwoOfItsFourHolders() throws {
@@ -36,11 +36,11 @@ import Wire
     for victim in victims { mesh.kill(victim) }
     let reader = (0..<7).first { mesh.nodes[$0].isUp && !stored.holders.contains(mesh.nodes[$0].id) } ?? 0
     let started = mesh.now
-    #expect(mesh.body(stored.location, from: reader) == body)
+    #expect(mesh.brings(stored.location, body, to: reader))
     #expect(mesh.now - started < .milliseconds(500), "right after the kill: \((mesh.now - started).microseconds) µs")
     mesh.run(for: .seconds(6))
     let again = mesh.now
-    #expect(mesh.body(stored.location, from: reader) == body)
+    #expect(mesh.brings(stored.location, body, to: reader))
     #expect(mesh.now - again < .milliseconds(50), "known dead: \((mesh.now - again).microseconds) µs")
   }
 
@@ -50,7 +50,7 @@ import Wire
     let stored = try #require(mesh.stored(mesh.submit(body, flags: [.full, .flush], to: 0), at: 0))
     let expected = [1: Redundancy(dataShards: 1, shards: 1), 2: Redundancy(dataShards: 1, shards: 2), 3: Redundancy(dataShards: 2, shards: 3)]
     #expect(stored.redundancy == expected[count])
-    for index in 0..<count { #expect(mesh.body(stored.location, from: index) == body) }
+    for index in 0..<count { #expect(mesh.brings(stored.location, body, to: index)) }
   }
 
   @Test func aLoneNodesBundlesAreSpreadWhenOthersAppear() throws {
@@ -64,7 +64,7 @@ import Wire
     mesh.run(for: .seconds(2))
     mesh.kill(0)
     mesh.run(for: .seconds(6))
-    #expect(mesh.body(stored.location, from: 4) == body)
+    #expect(mesh.brings(stored.location, body, to: 4))
   }
 
   @Test func anUnknownIdIsNotFoundWithinThreeSeconds() {
@@ -102,7 +102,7 @@ import Wire
     mesh.run(for: .seconds(6))
     mesh.restart(1, epoch: 2)
     mesh.run(for: .seconds(8))
-    #expect(mesh.body(Location(transaction: id, bundle: .zero), from: 3) == body)
+    #expect(mesh.brings(Location(transaction: id, bundle: .zero), body, to: 3))
     #expect(mesh.status("transactions.replayed", of: 1) == 1)
     for index in 0..<5 { #expect(mesh.status("dag.equivocations", of: index) == 0) }
   }
@@ -118,7 +118,7 @@ import Wire
     for index in 0..<5 { mesh.kill(index) }
     for index in 0..<5 { mesh.restart(index, epoch: 2) }
     mesh.run(for: .seconds(5))
-    for (location, body) in stored { #expect(mesh.body(location, from: 3) == body) }
+    for (location, body) in stored { #expect(mesh.brings(location, body, to: 3)) }
     for index in 0..<5 {
       #expect(mesh.status("dag.equivocations", of: index) == 0)
       #expect(mesh.status("mesh.alive", of: index) == 4)
@@ -145,7 +145,7 @@ import Wire
     for victim in rest { mesh.kill(victim) }
     mesh.run(for: .seconds(6))
     let reader = (0..<6).first { mesh.nodes[$0].isUp } ?? 0
-    #expect(mesh.body(stored.location, from: reader) == body)
+    #expect(mesh.brings(stored.location, body, to: reader))
   }
 
   @Test func aHolderFinishesWhatAnAbsentAuthorBegan() throws {
@@ -178,7 +178,7 @@ import Wire
     let stored = try #require(mesh.stored(mesh.submit(body, flags: [.full, .flush], to: 0), at: 0))
     _ = mesh.stored(mesh.submit(array(stored.location.bundle), kind: .release, flags: [.full, .flush], to: 1), at: 1)
     mesh.run(for: .seconds(2))
-    #expect(mesh.body(stored.location, from: 3) == body)
+    #expect(mesh.brings(stored.location, body, to: 3))
   }
 
   @Test(arguments: [UInt64(10), 30]) func lossyLinksOnlyCostTime(_ percent: UInt64) throws {
@@ -187,7 +187,7 @@ import Wire
     for _ in 0..<10 {
       let body = mesh.random.bytes(12_000)
       let stored = try #require(mesh.stored(mesh.submit(body, flags: [.durable, .flush], to: 0), at: 0))
-      #expect(mesh.body(stored.location, from: 4) == body)
+      #expect(mesh.brings(stored.location, body, to: 4))
     }
   }
 

@@ -144,7 +144,10 @@ final class VirtualMesh {
   func run(for interval: Interval, until isDone: () -> Bool = { false }) {
     let end = now + interval
     for index in nodes.indices where nodes[index].isUp { drain(index) }
+    var turns = 0
     while now < end && !isDone() {
+      turns += 1
+      precondition(turns < 3_000_000, "time stands still")
       var next = end
       for runner in nodes where runner.isUp {
         next = min(next, max(now, runner.node.nextDeadline))
@@ -239,6 +242,26 @@ final class VirtualMesh {
       let view = try? RetrievedView(answer.content.span.bytes), let record = try? RecordView(view.record)
     else { return nil }
     return array(record.body)
+  }
+
+  /// Whether node `index` brings `body` back; says why not.
+  func brings(_ location: Location, _ body: [UInt8], to index: Int) -> Bool {
+    let started = now
+    let request = get(location.transaction, bundle: location.bundle, from: index)
+    guard let answer = wait(request, at: index) else {
+      print("node \(index): no answer to get")
+      return false
+    }
+    if answer.type == .retrieved, let view = try? RetrievedView(answer.content.span.bytes),
+      let record = try? RecordView(view.record)
+    {
+      return array(record.body) == body
+    }
+    if let failure = try? FailureView(answer.content.span.bytes) {
+      let micros = (now - started).microseconds
+      print("node \(index): \(failure.reason), \(failure.found) of \(failure.needed), after \(micros) µs")
+    }
+    return false
   }
 
   func failure(_ request: UInt32, at index: Int) -> FailureReason? {

@@ -97,7 +97,6 @@ import Testing
   }
   @Test func membersAndPeersFitTheirTables() {
     #expect(Limits.linksMax <= Limits.membersMax)
-    #expect(Limits.candidatesPerNetworkMax <= Limits.candidatesMax)
     #expect(Limits.shardsMax <= Limits.linksMax)
     #expect(Limits.parentsLight <= Limits.parentsMax)
   }
