@@ -209,6 +209,7 @@ enum Goldens {
     a5xp4kts0ndxdstd3rrjwcxpx7xl8tjlwr7uf2cw4x85mvqytj478mwyl9553s8l4zmju965x0dpl7g7tckqvuzcvd\
     ercd
     """
+  static let paddedText = "hotaru1uspsnxx06kk3wg7pd8u4d2stn6uxrx6ej27kztp27s5wh3ul3hc05pkcgc"
   static let zeroText = "hotaru1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqyuan0q"
   static let onesText = "hotaru1lllllllllllllllllllllllllllllllllllllllllllllllllllsxz7zxh"
 }

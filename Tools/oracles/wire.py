@@ -382,8 +382,8 @@ def strange_signatures(message):
 CHARSET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 
 
-def bech32m(prefix, data):
-    """BIP 350's reference code, shortened."""
+def bech32m(prefix, data, padding="0"):
+    """BIP 350's reference code, shortened; `padding` is the bit that fills the last group."""
     def polymod(values):
         check = 1
         for v in values:
@@ -393,7 +393,7 @@ def bech32m(prefix, data):
                 check ^= g if (top >> i) & 1 else 0
         return check
     bits = "".join(f"{b:08b}" for b in data)
-    bits += "0" * (-len(bits) % 5)
+    bits += padding * (-len(bits) % 5)
     groups = [int(bits[i:i + 5], 2) for i in range(0, len(bits), 5)]
     expanded = [ord(c) >> 5 for c in prefix] + [0] + [ord(c) & 31 for c in prefix]
     check = polymod(expanded + groups + [0] * 6) ^ 0x2BC830A3
@@ -444,6 +444,7 @@ for name, key, signature, _ in strange_signatures(message):
 TEXTS = {
     "authorText": bech32m("hotaru", AUTHOR.public),
     "endorsementText": bech32m("hotarutown", WIRE["endorsement"]),
+    "paddedText": bech32m("hotaru", AUTHOR.public, "1"),
     "zeroText": bech32m("hotaru", bytes(32)),
     "onesText": bech32m("hotaru", b"\xff" * 32),
 }
