@@ -112,6 +112,26 @@ import Wire
     }
   }
 
+  @Test func theLastFreeSegmentTakesReleasesOnly() {
+    let rig = Rig(smallConfiguration(segments: 2))
+    var stored = 0
+    while rig.putShard(stored) == .queued {
+      rig.settle()
+      stored += 1
+    }
+    while rig.finishOutbox(key(-5)) == .queued, rig.log.active == 0 { rig.settle() }
+    rig.settle()
+    #expect(rig.log.active == 1)
+    for bundle in 0..<stored {
+      #expect(rig.putShard(1_000) == .full)
+      #expect(rig.put(.outbox, key(1_001), data: [1]) == .full)
+      #expect(rig.release(bundle) == .queued)
+      rig.settle()
+    }
+    #expect(rig.putShard(1_000) == .queued)
+    rig.check()
+  }
+
   @Test func aFullIndexIsAnAnswer() {
     var configuration = smallConfiguration(segments: 8)
     configuration.indexSlots = 16
