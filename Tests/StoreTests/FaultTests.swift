@@ -132,6 +132,23 @@ import Wire
     rig.check()
   }
 
+  @Test func whatIsUnderWayKeepsItsSegment() {
+    let rig = Rig(smallConfiguration(segments: 2))
+    for bundle in 0..<13 {
+      #expect(rig.putShard(bundle) == .queued)
+      rig.settle()
+      #expect(rig.release(bundle) == .queued)
+      rig.settle()
+    }
+    #expect(rig.log.active == 0 && rig.log.recordCount == 0)
+    rig.medium.appendTiming = .later
+    #expect(rig.putShard(100, sliceBytes: 200) == .queued)
+    rig.log.flush()
+    // The first segment looks empty, but a record is on its way into it: the second one must stay free.
+    #expect(rig.putShard(101, sliceBytes: 1_000) == .full)
+    rig.check()
+  }
+
   @Test func aFullIndexIsAnAnswer() {
     var configuration = smallConfiguration(segments: 8)
     configuration.indexSlots = 16
