@@ -13,6 +13,8 @@ struct SegmentHeader: Equatable, BitwiseCopyable {
   static let firstRecord: UInt32 = 64
   /// Sequences that are written are at least this; the smaller ones order segments whose header was lost.
   static let firstSequence: UInt64 = 65_537
+  /// Sequences that are read are at most this, so that counting on never overflows.
+  static let lastSequence: UInt64 = 1 << 62
   /// `HOTARULG`, little-endian.
   static let magic: UInt64 = 0x474c_5552_4154_4f48
 
@@ -46,7 +48,7 @@ struct SegmentHeader: Equatable, BitwiseCopyable {
     guard checksum.of(bytes.extracting(0..<60)) == bytes.loadHalf(at: 60) else { return .none }
     guard bytes.loadHalf(at: 8) == version, bytes.loadHalf(at: 12) == segmentBytes else { return .foreign }
     let sequence = bytes.loadWord(at: 16)
-    guard sequence >= firstSequence, sequence < .max else { return .foreign }
+    guard sequence >= firstSequence, sequence <= lastSequence else { return .foreign }
     return .valid(
       SegmentHeader(
         segmentBytes: segmentBytes, sequence: sequence, salt: bytes.loadWord(at: 24),

@@ -87,7 +87,7 @@ extension ShardLog where Flash: ~Copyable {
   /// first. Ends with `.located` or `.absent`; pass the event's cursor to look further. Outbox records are found
   /// by `load(.outbox, id)`.
   ///
-  /// One device read per record of such a segment; 3 % of the other segments are walked in vain.
+  /// One device read per record of such a segment; 1.5 % of the other full segments are walked in vain.
   public mutating func locate(_ transaction: Digest, from cursor: StoreCursor? = nil, ticket: StoreTicket)
     -> ReadAnswer
   {

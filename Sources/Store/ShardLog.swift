@@ -143,8 +143,8 @@ public struct ShardLog<Flash: FlashDevice & ~Copyable>: ~Copyable {
   /// Live records in the index.
   public var recordCount: Int { index.count }
 
-  /// Whether there is probably such a record: wrong for one key in a billion or so, never wrong about one that is
-  /// stored. O(1).
+  /// Whether there is probably such a record: wrongly yes for one key in 480,000 when the default index is full,
+  /// never wrongly no. O(1).
   public func holds(_ kind: LogKind, _ key: Digest) -> Bool { index.find(index.fingerprint(kind, key)) != 0 }
 
   /// Bundles that have a shard here and no certificate: how many are remembered.

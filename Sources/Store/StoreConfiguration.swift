@@ -9,7 +9,7 @@ import Wire
   public var geometry: FlashGeometry
   /// Slots of the index, 8 bytes each; seven eighths of them can be used, one per live record.
   public var indexSlots: Int
-  /// Bytes of all transaction filters together: 9 bits a transaction keep needless scans below 3 %.
+  /// Bytes of all transaction filters together: 9 bits a transaction keep needless walks below 2 %.
   public var filterBytes: Int
   /// Records that are being read or held by the caller at the same time.
   public var readSlots: Int

@@ -40,8 +40,8 @@ struct StoreIndex: ~Copyable {
     return key.withBytes { shortHash($0, key: (seed.0, seed.1 ^ UInt64(kind.rawValue))) >> 30 }
   }
 
-  private func home(_ fingerprint: UInt64) -> Int {
-    Int(truncatingIfNeeded: fingerprint * UInt64(slots.count) >> StoreIndex.fingerprintBits)
+  func home(_ fingerprint: UInt64) -> Int {
+    Int(truncatingIfNeeded: (fingerprint * UInt64(slots.count)) >> StoreIndex.fingerprintBits)
   }
   private static func entry(_ fingerprint: UInt64, _ location: LogLocation) -> UInt64 {
     fingerprint << locationBits | UInt64(location)

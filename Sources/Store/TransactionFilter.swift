@@ -29,7 +29,7 @@ struct TransactionFilter: ~Copyable {
 
   @inline(__always) private func position(_ prefix: UInt64, _ segment: Int) -> (base: Int, bits: UInt64) {
     let spread = prefix &* 0x9e37_79b9_7f4a_7c15
-    let block = Int(truncatingIfNeeded: (spread >> 32) * UInt64(blocks) >> 32)
+    let block = Int(truncatingIfNeeded: ((spread >> 32) * UInt64(blocks)) >> 32)
     let mixed = (prefix ^ prefix >> 29) &* 0xbf58_476d_1ce4_e5b9
     return ((segment * blocks + block) * TransactionFilter.blockWords, mixed ^ mixed >> 32)
   }

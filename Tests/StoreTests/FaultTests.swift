@@ -112,6 +112,43 @@ import Wire
     }
   }
 
+  @Test func theLastFreeSegmentTakesReleasesOnly() {
+    let rig = Rig(smallConfiguration(segments: 2))
+    var stored = 0
+    while rig.putShard(stored) == .queued {
+      rig.settle()
+      stored += 1
+    }
+    while rig.finishOutbox(key(-5)) == .queued, rig.log.active == 0 { rig.settle() }
+    rig.settle()
+    #expect(rig.log.active == 1)
+    for bundle in 0..<stored {
+      #expect(rig.putShard(1_000) == .full)
+      #expect(rig.put(.outbox, key(1_001), data: [1]) == .full)
+      #expect(rig.release(bundle) == .queued)
+      rig.settle()
+    }
+    #expect(rig.putShard(1_000) == .queued)
+    rig.check()
+  }
+
+  @Test func whatIsUnderWayKeepsItsSegment() {
+    let rig = Rig(smallConfiguration(segments: 2))
+    for bundle in 0..<13 {
+      #expect(rig.putShard(bundle) == .queued)
+      rig.settle()
+      #expect(rig.release(bundle) == .queued)
+      rig.settle()
+    }
+    #expect(rig.log.active == 0 && rig.log.recordCount == 0)
+    rig.medium.appendTiming = .later
+    #expect(rig.putShard(100, sliceBytes: 200) == .queued)
+    rig.log.flush()
+    // The first segment looks empty, but a record is on its way into it: the second one must stay free.
+    #expect(rig.putShard(101, sliceBytes: 1_000) == .full)
+    rig.check()
+  }
+
   @Test func aFullIndexIsAnAnswer() {
     var configuration = smallConfiguration(segments: 8)
     configuration.indexSlots = 16

@@ -89,11 +89,6 @@ import Wire
     print(
       "  \(stored) full bundles: \(perRecord) log bytes per byte of shard record, \(perLeaf) per byte of leaves")
     #expect(perRecord <= 1.02 && perLeaf <= 1.15)
-    var candidates = 0
-    for number in 1_000_000..<1_020_000 {
-      for segment in 0..<3 where rig.log.filter.mayContain(key(number).prefix, segment: segment) { candidates += 1 }
-    }
-    print("  filters that say yes in vain: \(Double(candidates) / 60_000)")
   }
 
   // Computed by an independent program (Python) from FORMAT.md.
