@@ -126,8 +126,8 @@ public struct BundleWorkspace: ~Copyable {
   ///
   /// `ids` are the records' ids, 32 bytes each, in the same order. Traps when there are no records, more than
   /// 140 or more than 16,384 bytes, when the redundancy is not valid, when the time is above
-  /// `Limits.storedForHoursMax`, or when `head` is not a bundle header's by `key`. O(length); some 100 µs for
-  /// a full 2-of-4 bundle on x86-64, of which the signature is a quarter.
+  /// `Limits.storedForHoursMax`, or when `head` is not a bundle header's by `key`. O(length); 120 to
+  /// 170 µs for a full 2-of-4 bundle on x86-64, of which the signature is a fifth.
   @discardableResult
   public mutating func encode(
     records: RawSpan, ids: RawSpan, redundancy: Redundancy, cell: UInt32, storedForHours: UInt32, head: RecordHead,

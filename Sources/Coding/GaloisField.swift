@@ -1,12 +1,8 @@
-// Arithmetic in GF(2⁸) with the polynomial 0x11d, on long runs of bytes. The loops are written so that the
-// compiler turns them into vector instructions: one byte is one lane, a lane is doubled by shift, sign mask
-// and xor, and an x86-64 or aarch64 build handles 16 lanes an instruction. Measured on Zen 3 (8 KiB shards,
-// 2+2): byte lanes 20 to 38 GB/s of data, eight bytes of a `UInt64` at a time 13 to 14, ISA-L's hand-written
-// AVX2 12 to 14. Boards without a vector unit (ARMv6, ARMv7) take four bytes of a `UInt32` at a time instead.
-//
-// `@_optimize(speed)` is needed: the product is built with `-Osize`, which keeps the vectoriser away from
-// loops with a remainder. `unsafe` is needed because spans check every element, which also stops it; each
-// caller in `ReedSolomon` bounds whole runs once.
+// Arithmetic in GF(2⁸) with the polynomial 0x11d. It is written so that the compiler turns loops over it into
+// vector instructions: one byte is one lane, a lane is doubled by shift, sign mask and xor, and an x86-64 or
+// aarch64 build handles 16 lanes an instruction. Measured on Zen 3 (8 KiB shards, 2+2): byte lanes 20 to
+// 38 GB/s of data, eight bytes of a `UInt64` at a time 13 to 14, ISA-L's hand-written AVX2 12 to 14. Boards
+// without a vector unit (ARMv6, ARMv7) take four bytes of a `UInt32` at a time instead.
 
 /// The multiplication of single elements, for matrices.
 enum GaloisField {

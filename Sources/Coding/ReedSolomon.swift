@@ -198,10 +198,9 @@ struct LossSystem {
   /// At `equation · sizeMax + pivot`: what of the pivot's equation is subtracted from the equation.
   var factors = InlineArray<16, UInt8>(repeating: 0)
 
-  /// Notes a missing shard; false when there are too many or the row is there already.
+  /// Notes a missing shard; false when there are too many. The same row twice makes a system without solution.
   mutating func lose(_ slot: Int, parityRow: Int) -> Bool {
     guard count < Self.sizeMax else { return false }
-    for other in 0..<count where rows[other] == parityRow { return false }
     slots[count] = slot
     rows[count] = parityRow
     count += 1

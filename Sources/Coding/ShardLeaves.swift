@@ -29,7 +29,7 @@ private func isShardRoot(_ root: Digest, index: Int, path: RawSpan, _ header: Bu
 }
 
 /// Whether the leaves of `shard` are those that its header commits to. The header's signature is not checked
-/// here. O(length), about 1 GB/s on x86-64.
+/// here. O(length).
 public func isIntact(_ shard: borrowing ShardView) -> Bool {
   let header = shard.head.header
   guard isPaddedWithZeros(shard.data, header) else { return false }
