@@ -182,6 +182,18 @@ static inline int hotaru_set_option(int socket, int level, int name, int value) 
 static inline int hotaru_socket(int family, int kind, int protocol) {
   return socket(family, kind | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
 }
+// The next client of a listening socket, which does not block; -1 when none waits.
+static inline int hotaru_accept(int socket) {
+  return accept4(socket, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+static inline int hotaru_bind(int socket, const void *address, size_t length) {
+  return bind(socket, (const struct sockaddr *)address, (socklen_t)length);
+}
+// Where a socket is bound, written to `length` bytes. 0 or -1.
+static inline int hotaru_bound(int socket, void *address, size_t length) {
+  socklen_t size = (socklen_t)length;
+  return getsockname(socket, (struct sockaddr *)address, &size);
+}
 static inline int hotaru_join_group(int socket, const void *group, uint32_t interface) {
   struct ipv6_mreq request;
   memcpy(&request.ipv6mr_multiaddr, group, 16);
