@@ -184,7 +184,6 @@ static inline int hotaru_signals(void) {
 // Threads allocate nothing, so one arena serves all of them.
 static inline void hotaru_limit_arenas(void) {
   mallopt(M_ARENA_MAX, 1);
-  mallopt(M_TOP_PAD, 0);
 }
 
 // MARK: Sockets
