@@ -45,5 +45,6 @@ let package = Package(
     .executableTarget(name: "hotaru", dependencies: ["Host"], swiftSettings: core),
     tests("Wire", ["Wire"]),
     tests("Identity", ["Identity"]),
+    tests("Host", ["Host"]),
   ]
 )

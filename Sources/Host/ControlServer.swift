@@ -64,7 +64,9 @@ public struct ControlServer: ~Copyable {
   }
 
   deinit {
-    for index in 0..<Limits.clientsMax where clients[index].descriptor >= 0 { CLinux.close(clients[index].descriptor) }
+    for index in 0..<Limits.clientsMax where clients[index].descriptor >= 0 {
+      CLinux.close(clients[index].descriptor)
+    }
     if listener >= 0 {
       CLinux.close(listener)
       unsafe path.withCString { _ = unsafe unlink($0) }

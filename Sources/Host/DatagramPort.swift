@@ -17,7 +17,9 @@ import Wire
   /// ff12::e874:7275: transient, link-local, dynamic group id.
   ///
   /// - Source: RFC 4291 §2.7, RFC 3307 §4.3.
-  private static var groupAddress: (UInt64, UInt64) { ((UInt64(0xff12) << 48).bigEndian, UInt64(0xe874_7275).bigEndian) }
+  private static var groupAddress: (UInt64, UInt64) {
+    ((UInt64(0xff12) << 48).bigEndian, UInt64(0xe874_7275).bigEndian)
+  }
 
   /// A received datagram's place: one byte more than allowed, so that a longer one is seen to be longer.
   private static let slotBytes = (Limits.datagramBytes + 64) & ~63

@@ -125,6 +125,7 @@ import Wire
     precondition(byteCount <= Limits.segmentBytes && Int(offset) <= Limits.segmentBytes - byteCount)
   }
 
+  /// Ready when the page cache has all of it, else on the reader's thread; at most 32 reads wait there.
   public mutating func read(
     segment: UInt32, offset: UInt32, into destination: consuming MutableRawSpan
   ) -> FlashAnswer {
@@ -166,6 +167,7 @@ import Wire
     return .later(token)
   }
 
+  /// Reads on the caller's thread.
   public mutating func readWaiting(
     segment: UInt32, offset: UInt32, into destination: consuming MutableRawSpan
   ) -> FlashError? {
@@ -175,6 +177,7 @@ import Wire
     return unsafe destination.withAddress { unsafe readFlash(place.file, place.offset, $0, byteCount) }
   }
 
+  /// Writes and syncs on the writer's thread. `.failed(.medium)` at once when a sync of this segment has failed.
   public mutating func append(segment: UInt32, offset: UInt32, bytes: RawSpan) -> FlashAnswer {
     check(segment, offset, bytes.byteCount)
     unsafe pthread_mutex_lock(&shared.pointee.mutex)
@@ -192,6 +195,7 @@ import Wire
     return .later(token)
   }
 
+  /// Zero-fills on the writer's thread, in synced slices between which appends are taken.
   public mutating func prepare(segment: UInt32) -> FlashAnswer {
     check(segment, 0, Limits.segmentBytes)
     unsafe pthread_mutex_lock(&shared.pointee.mutex)

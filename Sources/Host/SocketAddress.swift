@@ -40,7 +40,9 @@ enum SocketAddress {
     let high = unsafe bytes.unsafeLoadUnaligned(fromByteOffset: 8, as: UInt64.self)
     let low = unsafe bytes.unsafeLoadUnaligned(fromByteOffset: 16, as: UInt64.self)
     var endpoint = Endpoint(address: (high, low), port: port)
-    if endpoint.isLinkLocal { endpoint.scope = unsafe bytes.unsafeLoadUnaligned(fromByteOffset: 24, as: UInt32.self) }
+    if endpoint.isLinkLocal {
+      endpoint.scope = unsafe bytes.unsafeLoadUnaligned(fromByteOffset: 24, as: UInt32.self)
+    }
     return endpoint
   }
 }
