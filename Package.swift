@@ -43,8 +43,13 @@ let package = Package(
     room("Node", ["Wire", "Identity", "Coding", "DAG", "Store", "Mesh"]),
     room("Host", ["Node", "CLinux"]),
     .executableTarget(name: "hotaru", dependencies: ["Host"], swiftSettings: core),
+    .target(
+      name: "FlashEmulator", dependencies: ["Wire", "Store"], path: "Tools/FlashEmulator", swiftSettings: core),
     tests("Wire", ["Wire"]),
     tests("Identity", ["Identity"]),
     tests("Host", ["Host"]),
+    tests("Coding", ["Wire", "Identity", "Coding"]),
+    tests("Store", ["Wire", "Identity", "Store", "FlashEmulator"]),
+    tests("Node", ["Wire", "Identity", "Store", "Node", "FlashEmulator"]),
   ]
 )

@@ -177,6 +177,21 @@ import Wire
     return unsafe destination.withAddress { unsafe readFlash(place.file, place.offset, $0, byteCount) }
   }
 
+  /// Syncs every file on the caller's thread. A failed sync leaves pages that were not written but look clean, so
+  /// clean pages are dropped from the cache before, and once more when this sync fails: what is then still in the
+  /// cache is dirty, and the second sync tells the truth about it.
+  public mutating func syncWaiting() -> FlashError? {
+    for index in 0..<FlashShared.filesMax {
+      let file = unsafe shared.pointee.files[index]
+      guard file >= 0 else { break }
+      posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED)
+      if fdatasync(file) == 0 { continue }
+      posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED)
+      if fdatasync(file) != 0 { return FlashError(errno: hotaru_errno()) }
+    }
+    return nil
+  }
+
   /// Writes and syncs on the writer's thread. `.failed(.medium)` at once when a sync of this segment has failed.
   public mutating func append(segment: UInt32, offset: UInt32, bytes: RawSpan) -> FlashAnswer {
     check(segment, offset, bytes.byteCount)

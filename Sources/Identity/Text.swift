@@ -1,5 +1,5 @@
-// Keys and ids as people see them: keys in bech32m, which finds every typing error of up to four characters,
-// ids in hexadecimal.
+// Keys and ids as people see them: keys in bech32m, which finds every typing error of up to four characters
+// (of up to three in an endorsement, which is longer than the 90 characters of BIP 173), ids in hexadecimal.
 
 import Wire
 

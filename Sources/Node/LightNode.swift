@@ -1,47 +1,454 @@
-// The node: everything that comes in from the outside, and everything that is to be done there.
+// The node: everything that comes in from the outside, and everything that is to be done there. This file has
+// the state and the doors; what happens behind them is in the files named after it:
+//
+//   Chain       signing, time, the own hash chain; vertices of others
+//   Submission  transactions of clients, the bundler, the outbox
+//   Leaving     a bundle on its way to its holders
+//   Holding     shards of others: arriving, kept, certified, released
+//   Serving     shards and knowledge for others
+//   Retrieval   bringing a transaction back
+//   Repair      bringing lost shards back
+//   Answers     what clients are told; Status: what they see
 
+import Coding
+import DAG
 import Identity
+import Mesh
 import Store
 import Wire
 
-/// A light node over any flash device. One thread owns it.
+/// A light node over any flash device. One thread owns it. After `init` it allocates nothing.
 public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
-  private var flash: Flash
+  let configuration: NodeConfiguration
+  let identity: SecretKey
+  let network: Network
+  let capacityClass: UInt8
+  let startedAt: Instant
+  var mesh: Mesh
+  var gossip: Gossip
+  var arrivals: Arrivals
+  var ring: RingCache
+  var builder = VertexBuilder()
+  var evidence = EvidenceTable()
+  var store: ShardLog<Flash>
+  var compressor = Compressor()
+  let scratch = Region(byteCount: Limits.controlBytes)
+
+  // Chain
+  var epoch: UInt32
+  var counter: UInt32 = 0
+  var epochStored: UInt32
+  var mayRaiseEpoch = false
+  var isCloned = false
+  var isStopping = false
+  var clockOffset: UInt64
+  var lastTime = Timestamp(rawValue: 0)
+  var previousVertex = Digest.zero
+  var publishAt = Instant.never
+
+  // Submission and leaving
+  var bundler = Bundler()
+  let leaving: Table<Leaving>
+  var workspaces: InlineArray<16, BundleWorkspace>
+  let leavingWaiters: Table<Waiter>
+  var leavingCount = 0
+  var generation: UInt32 = 0
+  var leafCursor = 0
+  let accepts: Table<Accept>
+  var poweredBefore: UInt64 = 0
+  var tipsAt = Instant.zero
+  var outboxReplayAt = Instant.zero
+  var outboxIsReplaying = false
+  var outboxCursor: StoreCursor?
+
+  // Holding, serving, retrieval, repair
+  let pendingReceipts: Table<PendingReceipt>
+  let servings: Table<Serving>
+  var servingTurn = 0
+  let errands: Table<Errand>
+  let requestBuckets: Table<RequestBucket>
+  let retrievals: Table<Retrieval>
+  var decoder: BundleWorkspace
+  let watched: Table<Watched>
+  var watchNext = 0
+  var recentAuthors = RecentAuthors()
+  var certificateUpdate = Digest.zero
+  let updateMemory = Region(byteCount: Limits.vertexBytes)
+  var updateBytes = 0
+  var receiptUpdateBundle = Digest.zero
+  var receiptUpdate = Receipt(index: 0, holder: .zero, storedForHours: 0, signature: Signature())
+  let upgradeMemory = Region(byteCount: Limits.bundleBytes + Limits.bundleTransactionsMax * 32)
+  var mend = Mend()
+  var scan = RepairScan()
+
+  // Answers
+  let clients: Table<Client>
+  let answers: Table<Answer>
+  var answerHead = 0
+  var answerCount = 0
+  let notes: Table<Note>
+  var noteHead = 0
+  var noteCount = 0
+  var statistics = NodeStatistics()
+  /// What the log contained when it was opened.
+  public private(set) var openReport = OpenReport()
+
+  // MARK: Start
 
   /// What a node with this configuration reserves.
   public static func plan(_ configuration: NodeConfiguration) -> MemoryPlan {
-    MemoryPlan()
+    var plan = MemoryPlan()
+    plan.add("ring cache", RingCache.byteCount(slots: configuration.ringSlots))
+    plan.add("members", Mesh.byteCount(members: configuration.membersMax))
+    plan.add("send queue", SendQueue.byteCount(members: configuration.membersMax))
+    plan.add("gossip, vertices", Gossip.byteCount + VertexBuilder.byteCount + EvidenceTable.byteCount)
+    plan.add("arriving shards", Arrivals.byteCount(slots: Limits.arrivalsMax))
+    plan.add(
+      "leaving bundles",
+      Limits.leavingMax
+        * (BundleWorkspace.byteCount + MemoryLayout<Leaving>.stride
+          + Table<Waiter>.byteCount(Limits.bundleTransactionsMax)))
+    plan.add("bundler", Bundler.byteCount)
+    plan.add("compression", Compressor.byteCount)
+    plan.add(
+      "retrieval",
+      BundleWorkspace.byteCount + Table<Retrieval>.byteCount(Limits.retrievalsMax))
+    let store = Self.storeConfiguration(configuration).plan
+    for index in 0..<6 { plan.add(store[index].name, Int(store[index].byteCount)) }
+    plan.add(
+      "requests and answers",
+      Table<Answer>.byteCount(Limits.requestsMax) + Table<Accept>.byteCount(Accept.countMax)
+        + Table<PendingReceipt>.byteCount(PendingReceipt.countMax) + Table<Serving>.byteCount(Serving.countMax)
+        + Table<Errand>.byteCount(Errand.countMax) + Table<RequestBucket>.byteCount(RequestBucket.countMax)
+        + Table<Client>.byteCount(Limits.clientsMax) + Table<Note>.byteCount(Note.countMax) + Limits.controlBytes + Table<Watched>.byteCount(Limits.uncertifiedMax) + Limits.vertexBytes
+        + Limits.bundleBytes + Limits.bundleTransactionsMax * 32)
+    return plan
+  }
+
+  static func storeConfiguration(_ configuration: NodeConfiguration) -> StoreConfiguration {
+    StoreConfiguration(segmentCount: Int(configuration.storeBytes / UInt64(Limits.segmentBytes)))
+  }
+
+  /// The placement weight of a store: one draw for 64 MiB, one more for each doubling.
+  static func capacityClass(storeBytes: UInt64) -> UInt8 {
+    var (size, result) = (storeBytes >> 26, UInt8(0))
+    while size > 1 && result < 7 {
+      size >>= 1
+      result += 1
+    }
+    return result
   }
 
   /// Reserves everything, opens the store (which reads the whole log) and starts.
   public init(
     configuration: NodeConfiguration, identity: consuming SecretKey, flash: consuming Flash, at now: Instant
   ) {
-    self.flash = flash
+    let keys = configuration.entropy.withBytes { bytes in
+      (
+        (bytes.loadWord(at: 0), bytes.loadWord(at: 8)), (bytes.loadWord(at: 16), bytes.loadWord(at: 24))
+      )
+    }
+    self.configuration = configuration
+    network = configuration.network
+    capacityClass = Self.capacityClass(storeBytes: configuration.storeBytes)
+    startedAt = now
+    epoch = configuration.epoch
+    epochStored = configuration.epoch
+    clockOffset =
+      configuration.wallClockMilliseconds == 0
+      ? 0 : configuration.wallClockMilliseconds &- now.microseconds / 1_000
+    mesh = Mesh(
+      network: configuration.network, selfID: identity.publicKey, instance: configuration.instance,
+      town: configuration.town, entropy: keys.0, members: configuration.membersMax,
+      usesMulticast: configuration.usesMulticast, peers: configuration.peers, peerCount: configuration.peerCount)
+    gossip = Gossip(key: keys.1)
+    arrivals = Arrivals(slots: Limits.arrivalsMax)
+    ring = RingCache(slots: configuration.ringSlots)
+    store = ShardLog(flash: flash, configuration: Self.storeConfiguration(configuration))
+    leaving = Table(repeating: Leaving(), count: Limits.leavingMax)
+    workspaces = InlineArray<16, BundleWorkspace> { _ in BundleWorkspace() }
+    leavingWaiters = Table(repeating: Waiter(), count: Limits.leavingMax * Limits.bundleTransactionsMax)
+    accepts = Table(repeating: Accept(), count: Accept.countMax)
+    pendingReceipts = Table(repeating: PendingReceipt(), count: PendingReceipt.countMax)
+    servings = Table(repeating: Serving(), count: Serving.countMax)
+    errands = Table(repeating: Errand(), count: Errand.countMax)
+    requestBuckets = Table(repeating: RequestBucket(), count: RequestBucket.countMax)
+    retrievals = Table(repeating: Retrieval(), count: Limits.retrievalsMax)
+    decoder = BundleWorkspace()
+    clients = Table(repeating: Client(), count: Limits.clientsMax)
+    answers = Table(repeating: Answer(), count: Limits.requestsMax)
+    notes = Table(repeating: Note(), count: Note.countMax)
+    watched = Table(repeating: Watched(), count: Limits.uncertifiedMax)
+    self.identity = identity
+    openReport = store.open(seed: keys.1)
+    poweredBefore = store.poweredSeconds
+    signSelfRecord(at: now)
+    watchUncertified(at: now)
+    outboxReplayAt = now
   }
 
+  // MARK: Doors
+
   /// A datagram came in.
-  public mutating func receive(_ datagram: RawSpan, from source: Endpoint, at now: Instant) {}
-  /// A client sent a control message (without its length). `client` is below `Limits.clientsMax`.
-  public mutating func request(_ message: RawSpan, from client: UInt32, at now: Instant) {}
+  public mutating func receive(_ datagram: RawSpan, from source: Endpoint, at now: Instant) {
+    if let received = mesh.receive(datagram, from: source, at: now) {
+      var walk = FrameWalk(received.frames)
+      let member = received.member
+      while let frame = walk.next() { receive(frame, from: member, at: now) }
+      if walk.isMalformed { mesh.counters.malformed += 1 }
+    }
+    settle(at: now)
+  }
+
+  private mutating func receive(_ frame: borrowing FrameWalk.Frame, from member: Int, at now: Instant) {
+    switch frame.type {
+    case .ping: mesh.receivePing(frame.content, from: member, isAnswer: false, at: now)
+    case .acknowledge: mesh.receivePing(frame.content, from: member, isAnswer: true, at: now)
+    case .member: mesh.receiveMember(frame.content, from: member, at: now)
+    case .goodbye: mesh.receiveGoodbye(from: member, at: now)
+    case .vertex: receiveVertex(frame.content, from: member, at: now)
+    case .haveVertex: receiveHave(frame.content, from: member, at: now)
+    case .wantVertex: receiveWant(frame.content, from: member)
+    case .evidence: receiveEvidence(frame.content, from: member, at: now)
+    case .offerShard: receiveOffer(frame.content, from: member, at: now)
+    case .acceptShard: receiveVerdict(frame.content, from: member, at: now)
+    case .leaf: receiveLeaf(frame.content, from: member, at: now)
+    case .wantLeaves: receiveWantLeaves(frame.content, from: member, at: now)
+    case .receipt: receiveReceipt(frame.content, from: member, at: now)
+    case .wantShard: receiveWantShard(frame.content, from: member, at: now)
+    case .find: receiveFind(frame.content, from: member, at: now)
+    case .found: receiveFound(frame.content, from: member, at: now)
+    default: break  // a newer node's frame: skipped
+    }
+  }
+
+  /// A client sent a control message (without its length). `client` is below `Limits.clientsMax`. Only while
+  /// `isReadyForRequests`.
+  public mutating func request(_ message: RawSpan, from client: UInt32, at now: Instant) {
+    handleRequest(message, from: client, at: now)
+    settle(at: now)
+  }
+
+  /// Whether there is room for another request; the outside reads from no client while there is not.
+  public var isReadyForRequests: Bool {
+    guard canSign, !isStopping else { return false }
+    return (leavingCount < Limits.leavingMax || bundler.fits(Limits.recordBytes))
+      && answerCount < Limits.requestsMax / 2
+  }
+
   /// A client is gone; its requests are forgotten.
-  public mutating func disconnect(client: UInt32) {}
+  public mutating func disconnect(client: UInt32) { forget(client: client) }
+
   /// Whether a client can take answers: while it cannot, `nextAction` has none for it.
-  public mutating func setWritable(_ isWritable: Bool, client: UInt32) {}
+  public mutating func setWritable(_ isWritable: Bool, client: UInt32) {
+    clients[Int(client)].isBlocked = !isWritable
+  }
+
   /// A flash operation ended.
-  public mutating func complete(_ completion: FlashCompletion, at now: Instant) {}
+  public mutating func complete(_ completion: FlashCompletion, at now: Instant) {
+    store.complete(completion)
+    settle(at: now)
+  }
+
   /// A deadline has come.
-  public mutating func wake(at now: Instant) {}
-  /// The wall clock was read again: milliseconds since 1970.
-  public mutating func setWallClock(milliseconds: UInt64, at now: Instant) {}
+  public mutating func wake(at now: Instant) {
+    mesh.selfPing.free = UInt8(truncatingIfNeeded: store.freeBytes * 255 / max(1, store.totalBytes))
+    store.advance(poweredSeconds: poweredBefore + (now - startedAt).microseconds / 1_000_000)
+    mesh.tick(at: now)
+    if now >= tipsAt {
+      tipsAt = now + Limits.heartbeat
+      for member in 0..<mesh.members.count where mesh.members[member].isAlive { tellTips(to: member) }
+    }
+    gossip.tick(in: &mesh, at: now)
+    repeatArrivals(at: now)
+    tickLeaving(at: now)
+    tickRetrievals(at: now)
+    tickServing(at: now)
+    tickErrands(at: now)
+    tickRepair(at: now)
+    tickOutbox(at: now)
+    settle(at: now)
+  }
+
+  /// The wall clock was read again: milliseconds since 1970. A clock that is set is moved ahead by at most
+  /// 60 s at a time, and never back.
+  public mutating func setWallClock(milliseconds: UInt64, at now: Instant) {
+    let offset = milliseconds &- now.microseconds / 1_000
+    guard clockOffset != 0 else {
+      clockOffset = offset
+      return
+    }
+    if offset > clockOffset { clockOffset = min(offset, clockOffset + 60_000) }
+  }
+
   /// The outside wants to end: says goodbye and fails what is under way. Drain the actions afterwards; the
   /// log's last group is synced when `isQuiet`.
-  public mutating func stop(at now: Instant) {}
+  public mutating func stop(at now: Instant) {
+    isStopping = true
+    failEverything(.stopping)
+    mesh.leave()
+    settle(at: now)
+  }
+
   /// Whether nothing of the log is under way.
-  public var isQuiet: Bool { true }
+  public var isQuiet: Bool { store.isIdle }
+
+  /// The epoch that must be stored before anything more is signed, or nil. The outside syncs it and says so
+  /// with `didStore(epoch:)`.
+  public var epochToStore: UInt32? { epoch > epochStored ? epoch : nil }
+
+  /// The outside has synced `epoch`.
+  public mutating func didStore(epoch stored: UInt32, at now: Instant) {
+    epochStored = max(epochStored, stored)
+    signSelfRecord(at: now)
+    settle(at: now)
+  }
+
   /// When `wake` is to be called.
-  public var nextDeadline: Instant { .never }
+  public var nextDeadline: Instant {
+    var earliest = min(mesh.nextDeadline, gossip.nextDeadline)
+    earliest = min(earliest, arrivals.nextDeadline)
+    earliest = min(earliest, publishAt)
+    earliest = min(earliest, bundlerDeadline)
+    earliest = min(earliest, leavingDeadline)
+    earliest = min(earliest, retrievalDeadline)
+    earliest = min(earliest, errandDeadline)
+    earliest = min(earliest, min(mend.nextAt, scan.nextAt))
+    return min(earliest, outboxReplayAt)
+  }
+
+  /// Everything that follows from an input: what is due now, what the store has finished, what can be written.
+  mutating func settle(at now: Instant) {
+    startSigning(at: now)
+    while let event = mesh.nextEvent() { handle(event, at: now) }
+    closeBundle(at: now)
+    if now >= publishAt { publish(at: now) }
+    // Appending may fill a group that waits for nothing but a flush, and what ends may free room for more.
+    var isBusy = true
+    while isBusy {
+      isBusy = false
+      writeArrivals(at: now)
+      store.flush()
+      while let event = store.nextEvent() {
+        handle(event, at: now)
+        isBusy = true
+      }
+    }
+  }
+
   /// What is to be done next, with its bytes in `writer`; nil when nothing is left. A writer of
   /// `Limits.controlBytes` always suffices.
-  public mutating func nextAction(into writer: inout ByteWriter, at now: Instant) -> Action? { nil }
+  public mutating func nextAction(into writer: inout ByteWriter, at now: Instant) -> Action? {
+    if let next = mesh.queue.next(into: &writer) { return next.isMulticast ? .multicast : .send(next.endpoint) }
+    if let endpoint = emitLeaf(into: &writer, at: now) { return .send(endpoint) }
+    if let endpoint = emitServedLeaf(into: &writer, at: now) { return .send(endpoint) }
+    if let client = emitAnswer(into: &writer, at: now) { return .answer(client: client) }
+    if let level = emitNote(into: &writer) { return .log(level) }
+    return nil
+  }
+
+  private mutating func handle(_ event: MeshEvent, at now: Instant) {
+    switch event {
+    case .joined(let member):
+      note(.notice, .memberJoined, mesh.members[member].id)
+      tellTips(to: member)
+      scan.isDue = true
+    case .failed(let member):
+      note(.notice, .memberFailed, mesh.members[member].id)
+      memberGone(member, at: now)
+    case .left(let member):
+      note(.notice, .memberLeft, mesh.members[member].id)
+      memberGone(member, at: now)
+    case .cloned:
+      if !isCloned { note(.error, .cloned, identity.publicKey) }
+      isCloned = true
+      mesh.selfPing.flags |= 1
+    }
+  }
+
+  private mutating func memberGone(_ member: Int, at now: Instant) {
+    for slot in 0..<arrivals.count where arrivals[slot].isUsed && arrivals[slot].member == member {
+      arrivals.free(slot)
+    }
+    leavingLost(member, at: now)
+    retrievalLost(member, at: now)
+  }
+
+  private mutating func handle(_ event: StoreEvent, at now: Instant) {
+    switch event {
+    case .durable(let ticket): stored(Ticket(rawValue: ticket), isDurable: true, at: now)
+    case .failed(let ticket): stored(Ticket(rawValue: ticket), isDurable: false, at: now)
+    case .loaded(let ticket, let slot): loaded(Ticket(rawValue: ticket), slot: slot, at: now)
+    case .absent(let ticket): notLoaded(Ticket(rawValue: ticket), at: now)
+    case .rotten(let ticket), .unreadable(let ticket, _):
+      statistics.rottenReads += 1
+      notLoaded(Ticket(rawValue: ticket), at: now)
+    case .located(let ticket, let bundle, _): located(Ticket(rawValue: ticket), bundle: bundle, at: now)
+    case .damaged(let damage):
+      statistics.damaged += 1
+      note(.warning, .damaged, damage.key)
+    }
+  }
+}
+
+/// What a request to the store is for.
+struct Ticket: Equatable, BitwiseCopyable {
+  enum Purpose: UInt8, BitwiseCopyable {
+    case none = 0
+    case ownShard, heldShard, accept, retrievalLoad, retrievalLocate, serve, findLoad, findLocate, mendLoad,
+      scanLoad, outboxLoad
+  }
+  var rawValue: UInt32
+  init(rawValue: UInt32) { self.rawValue = rawValue }
+  /// `generation` tells apart the lives of the row `index`.
+  init(_ purpose: Purpose, index: Int, generation: UInt8 = 0) {
+    rawValue = UInt32(purpose.rawValue) << 24 | UInt32(generation) << 16 | UInt32(index)
+  }
+  var purpose: Purpose { Purpose(rawValue: UInt8(truncatingIfNeeded: rawValue >> 24)) ?? .none }
+  var index: Int { Int(rawValue & 0xffff) }
+  var generation: UInt8 { UInt8(truncatingIfNeeded: rawValue >> 16) }
+}
+
+extension LightNode where Flash: ~Copyable {
+  private mutating func stored(_ ticket: Ticket, isDurable: Bool, at now: Instant) {
+    switch ticket.purpose {
+    case .ownShard: ownShardStored(ticket, isDurable: isDurable, at: now)
+    case .heldShard: heldShardStored(ticket, isDurable: isDurable, at: now)
+    case .accept: acceptStored(ticket, isDurable: isDurable)
+    default: break
+    }
+  }
+
+  private mutating func loaded(_ ticket: Ticket, slot: Int, at now: Instant) {
+    switch ticket.purpose {
+    case .retrievalLoad: retrievalLoaded(ticket, slot: slot, at: now)
+    case .serve: serveLoaded(ticket, slot: slot, at: now)
+    case .findLoad: errandLoaded(ticket, slot: slot, at: now)
+    case .mendLoad: mendLoaded(ticket, slot: slot, at: now)
+    case .scanLoad: scanLoaded(ticket, slot: slot, at: now)
+    case .outboxLoad: outboxLoaded(ticket, slot: slot, at: now)
+    default: store.free(slot)
+    }
+  }
+
+  private mutating func notLoaded(_ ticket: Ticket, at now: Instant) {
+    switch ticket.purpose {
+    case .retrievalLoad, .retrievalLocate: retrievalNotHere(ticket, at: now)
+    case .serve: serveAbsent(ticket, at: now)
+    case .findLoad: errandAbsent(ticket)
+    case .findLocate: errandAbsent(ticket)
+    case .mendLoad: mendAbandon(at: now)
+    case .scanLoad: scanEnded()
+    case .outboxLoad: outboxEnded()
+    default: break
+    }
+  }
+
+  private mutating func located(_ ticket: Ticket, bundle: Digest, at now: Instant) {
+    switch ticket.purpose {
+    case .retrievalLocate: retrievalLocated(ticket, bundle: bundle, at: now)
+    case .findLocate: errandLocated(ticket, bundle: bundle, at: now)
+    default: break
+    }
+  }
 }

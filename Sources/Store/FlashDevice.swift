@@ -67,6 +67,10 @@ public protocol FlashDevice: ~Copyable {
   /// Reads and waits for the medium. Only while the log opens, before the node runs.
   mutating func readWaiting(segment: UInt32, offset: UInt32, into destination: consuming MutableRawSpan)
     -> FlashError?
+  /// Makes everything that a read would return durable, and waits. Called once, before the log reads anything at
+  /// open, so that what it finds is not merely in a page cache: after a crash without a power cut, bytes that
+  /// were never synced are readable all the same. What a failed sync has left in a cache is dropped first.
+  mutating func syncWaiting() -> FlashError?
   /// Writes `bytes` to `segment` at `offset` and makes them, and everything written before, durable. One
   /// operation; at most one is under way at a time, another is answered `.busy`.
   mutating func append(segment: UInt32, offset: UInt32, bytes: RawSpan) -> FlashAnswer

@@ -247,6 +247,7 @@ public struct ShardView: ~Escapable {
     guard index < Limits.shardsMax else { throw .badValue }
     holder = try reader.bytes32()
     storedForHours = try reader.u32()
+    guard storedForHours <= Limits.storedForHoursMax else { throw .badValue }
     signature = try reader.signature()
   }
   /// Writes a receipt.

@@ -23,8 +23,8 @@
 
   @inline(__always)
   private mutating func claim(_ size: Int) -> UnsafeMutableRawPointer? {
-    guard !overflowed, remaining >= size, let base = unsafe base else {
-      overflowed = overflowed || size > 0
+    guard !overflowed, size >= 0, remaining >= size, let base = unsafe base else {
+      overflowed = overflowed || size != 0
       return nil
     }
     defer { count += size }
@@ -86,6 +86,12 @@
   public mutating func patchU16(_ value: UInt16, at offset: Int) {
     guard !overflowed, offset >= 0, offset + 2 <= count, let base = unsafe base else { return }
     unsafe (base + offset).storeBytes(of: value.littleEndian, as: UInt16.self)
+  }
+
+  /// Overwrites four bytes at `offset`, for a length that is known only at the end.
+  public mutating func patchU32(_ value: UInt32, at offset: Int) {
+    guard !overflowed, offset >= 0, offset + 4 <= count, let base = unsafe base else { return }
+    unsafe (base + offset).storeBytes(of: value.littleEndian, as: UInt32.self)
   }
 
   /// What has been written so far, borrowed.

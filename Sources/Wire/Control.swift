@@ -124,6 +124,7 @@ public struct StoredView: ~Escapable {
     guard redundancy.isValid else { throw .badValue }
     guard reader.remaining % HolderEntry.byteCount == 0 else { throw .truncated }
     receiptCount = reader.remaining / HolderEntry.byteCount
+    guard receiptCount <= Int(redundancy.shards) else { throw .tooLong }
     entries = reader.rest()
   }
   /// Entry `position`; nil out of bounds.
@@ -331,6 +332,7 @@ public enum MemberState: UInt8, BitwiseCopyable, Sendable {
     (self.state, self.kind) = (state, kind)
     capacityClass = try reader.u8()
     isEndorsed = try reader.u8()
+    guard capacityClass < 8, isEndorsed <= 1 else { throw .badValue }
     let address = (try reader.u64().littleEndian, try reader.u64().littleEndian)
     endpoint = Endpoint(address: address, port: try reader.u16(), scope: try reader.u32())
     roundTripMicroseconds = try reader.u32()

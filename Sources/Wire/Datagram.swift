@@ -72,7 +72,7 @@ public struct HelloView: ~Escapable {
     epochKnown = try reader.u32()
     let length = Int(try reader.u16())
     let bytes = try reader.bytes(length)
-    record = try RecordView(bytes, bodyAtMost: Limits.nodeRecordBytes)
+    record = try RecordView(bytes, bodyAtMost: Limits.nodeRecordBodyBytes)
     guard record.kind == .nodeRecord else { throw .badValue }
     while reader.remaining > 0 {
       guard try reader.u8() == 0 else { throw .notCanonical }
@@ -118,13 +118,13 @@ public struct HelloView: ~Escapable {
   public static let wantVertex = FrameType(code: 7)
   /// `Evidence`.
   public static let evidence = FrameType(code: 8)
-  /// `TransferFrame` and a shard's head.
+  /// `TransferID` u32, then a shard's head.
   public static let offerShard = FrameType(code: 9)
-  /// `TransferFrame` and a `TransferVerdict`.
+  /// `TransferID` u32, `TransferVerdict` u8.
   public static let acceptShard = FrameType(code: 10)
-  /// `TransferFrame`, first leaf u16, then up to two leaves.
+  /// `TransferID` u32, first leaf u16, then one or two leaves.
   public static let leaf = FrameType(code: 11)
-  /// `TransferFrame`, then a bitmap of the leaf frames still missing, 8 B.
+  /// `TransferID` u32, then a bitmap of the leaf frames still missing, 8 B, bit 0 of byte 0 the first.
   public static let wantLeaves = FrameType(code: 12)
   /// Bundle id, then a `Receipt`.
   public static let receipt = FrameType(code: 13)
@@ -198,6 +198,8 @@ public struct FrameWalk: ~Escapable {
     flags = try reader.u16()
     try reader.end()
   }
+  /// Bytes of the content.
+  public static let byteCount = 8
   /// Writes the content.
   public func emit(into writer: inout ByteWriter) {
     writer.u32(number)
@@ -238,7 +240,8 @@ public enum TransferVerdict: UInt8, BitwiseCopyable, Sendable {
   public var isPull: Bool { rawValue & 0x8000_0000 != 0 }
 }
 
-/// Asks for a shard: transfer u32, bundle 32, index u8 (255: whichever you hold).
+/// Asks for a shard, or again for the leaf frames of it that are missing, so that a holder need not remember
+/// whom it served: transfer u32, bundle 32, index u8 (255: whichever you hold), bitmap of leaf frames u64.
 @frozen public struct WantShardFrame: Equatable, BitwiseCopyable, Sendable {
   /// The transfer, chosen by the asker.
   public var transfer: TransferID
@@ -246,11 +249,13 @@ public enum TransferVerdict: UInt8, BitwiseCopyable, Sendable {
   public var bundle: Digest
   /// Which shard; 255 for any.
   public var index: UInt8
+  /// Which leaf frames, frame 0 in the lowest bit; all ones the first time, which asks for the head too.
+  public var missing: UInt64
   /// Any shard.
   public static let anyIndex: UInt8 = 255
-  /// Asks for shard `index` of `bundle`.
-  public init(transfer: TransferID, bundle: Digest, index: UInt8) {
-    (self.transfer, self.bundle, self.index) = (transfer, bundle, index)
+  /// Asks for the leaf frames `missing` of shard `index` of `bundle`.
+  public init(transfer: TransferID, bundle: Digest, index: UInt8, missing: UInt64 = .max) {
+    (self.transfer, self.bundle, self.index, self.missing) = (transfer, bundle, index, missing)
   }
   /// Reads the content.
   public init(_ content: RawSpan) throws(WireError) {
@@ -260,13 +265,18 @@ public enum TransferVerdict: UInt8, BitwiseCopyable, Sendable {
     bundle = try reader.bytes32()
     index = try reader.u8()
     guard index == Self.anyIndex || index < Limits.shardsMax else { throw .badValue }
+    missing = try reader.u64()
+    guard missing != 0 else { throw .badValue }
     try reader.end()
   }
+  /// Bytes of the content.
+  public static let byteCount = 45
   /// Writes the content.
   public func emit(into writer: inout ByteWriter) {
     writer.u32(transfer.rawValue)
     writer.bytes32(bundle)
     writer.u8(index)
+    writer.u64(missing)
   }
 }
 
@@ -292,6 +302,8 @@ public enum TransferVerdict: UInt8, BitwiseCopyable, Sendable {
     target = try reader.bytes32()
     try reader.end()
   }
+  /// Bytes of the content.
+  public static let byteCount = 37
   /// Writes the content.
   public func emit(into writer: inout ByteWriter) {
     writer.u32(query)

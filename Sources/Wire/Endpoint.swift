@@ -34,6 +34,8 @@
   public var ipv4: UInt32 { UInt32(truncatingIfNeeded: low.bigEndian) }
   /// fe80::/10: means something on one link only.
   public var isLinkLocal: Bool { high.bigEndian >> 54 == 0xfe80 >> 6 }
+  /// ff00::/8, 224.0.0.0/4 and everything above it, broadcast included: more than one node, so nobody's address.
+  public var isMulticast: Bool { isIPv4 ? ipv4 >> 29 == 7 : high.bigEndian >> 56 == 0xff }
   /// Loopback, link-local and private addresses, where many nodes may share an address.
   public var isPrivate: Bool {
     if isIPv4 {
@@ -79,6 +81,6 @@
       guard !isIPv4 else { throw .notCanonical }
     default: throw .badValue
     }
-    guard port != 0, !isLinkLocal else { throw .badValue }
+    guard port != 0, !isLinkLocal, !isMulticast else { throw .badValue }
   }
 }

@@ -16,6 +16,8 @@ public enum Limits {
   public static let relayableFrameBytes = 1_096
   /// A vertex record: one datagram, one ring slot.
   public static let vertexBytes = 1_024
+  /// The body of a vertex: its record less 51 B of head, 2 B of length and the signature.
+  public static let vertexBodyBytes = vertexBytes - headBytes - 2 - 64
   /// Parents that the vertex format allows; consensus will need 2f+1 of them.
   public static let parentsMax = 16
   /// Parents that a light node links.
@@ -58,6 +60,8 @@ public enum Limits {
   public static let shardBytes = shardHeadBytes + shardDataBytes
   /// A node's record with every optional field.
   public static let nodeRecordBytes = 448
+  /// The body of a node's record: its record less 51 B of head, 2 B of length and the signature.
+  public static let nodeRecordBodyBytes = nodeRecordBytes - headBytes - 2 - 64
   /// Endpoints in a node's record.
   public static let endpointsMax = 2
   /// Name of a network, UTF-8.
@@ -79,10 +83,8 @@ public enum Limits {
   public static let linksMax = 64
   /// Peers named on the command line or in the configuration.
   public static let configuredPeersMax = 16
-  /// Addresses that said hello and have not echoed yet.
-  public static let candidatesMax = 32
-  /// Candidates per globally routable /64 or IPv4 address.
-  public static let candidatesPerNetworkMax = 4
+  /// Hellos from addresses that have proven nothing which are answered each second.
+  public static let helloAnswersPerSecond: UInt64 = 256
   /// How often a link is pinged.
   public static let heartbeat = Interval.seconds(1)
   /// Silence after which a member counts as failed.
@@ -95,16 +97,20 @@ public enum Limits {
   public static let eagerNeighbours = 2
   /// How long an announced vertex may take to come by itself before it is asked for.
   public static let wantAfter = Interval.milliseconds(10)
-  /// Vertices that wait to be verified.
-  public static let unverifiedMax = 64
+  /// Vertices that are verified each second at most; the rest is dropped and comes again by its id.
+  public static let vertexChecksPerSecond: UInt64 = 4_000
   /// Announced ids that are remembered until their vertex comes.
   public static let wantedMax = 512
+  /// Announcements that are remembered until every link has been told.
+  public static let announcementsMax = 256
+  /// How long announcements wait for company.
+  public static let announceAfter = Interval.milliseconds(5)
   /// Datagrams that wait to be sent.
   public static let sendQueueDatagrams = 128
   /// Shards that arrive at the same time.
-  public static let arrivalsMax = 12
+  public static let arrivalsMax = 16
   /// Shards under way to one holder at the same time.
-  public static let transfersPerPeerMax = 4
+  public static let transfersPerPeerMax = 6
   /// An arriving shard that makes no progress is given up after this.
   public static let arrivalTimeout = Interval.seconds(2)
   /// Missing leaves are asked for after this much silence.
@@ -121,7 +127,7 @@ public enum Limits {
   /// How long a transaction waits for company.
   public static let bundleHold = Interval.seconds(1)
   /// Bundles that are being placed at the same time.
-  public static let leavingMax = 8
+  public static let leavingMax = 16
   /// Gets that run at the same time.
   public static let retrievalsMax = 16
   /// A get of an id that nobody knows is answered by then.

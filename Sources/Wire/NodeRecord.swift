@@ -86,7 +86,7 @@ public struct NodeRecordView: ~Escapable {
   /// Reads a body. Options with a tag that is not known are skipped.
   @_lifetime(copy body)
   public init(_ body: RawSpan) throws(WireError) {
-    guard body.byteCount <= Limits.nodeRecordBytes else { throw .tooLong }
+    guard body.byteCount <= Limits.nodeRecordBodyBytes else { throw .tooLong }
     var reader = ByteReader(body)
     instance = try reader.u64()
     guard let kind = NodeKind(rawValue: try reader.u8()) else { throw .badValue }
@@ -190,9 +190,10 @@ public struct NodeRecordView: ~Escapable {
   /// Evidence from two records. Whether they contradict each other is `isContradiction`.
   public init(first: Half, second: Half) { (self.first, self.second) = (first, second) }
 
-  /// Same author and sequence, different content.
+  /// Same author and sequence, different content. Node records do not count: all of one start share a sequence.
   public var isContradiction: Bool {
-    first.head.author == second.head.author && first.head.sequence == second.head.sequence
+    first.head.kind != .nodeRecord && second.head.kind != .nodeRecord && first.head.author == second.head.author
+      && first.head.sequence == second.head.sequence
       && (first.bodyDigest != second.bodyDigest || first.head != second.head)
   }
   /// Bytes on the wire.

@@ -58,6 +58,7 @@ public enum Scheme: UInt8, BitwiseCopyable, Sendable {
   public var epoch: UInt32 { UInt32(truncatingIfNeeded: rawValue >> 32) }
   /// Raised with every record.
   public var counter: UInt32 { UInt32(truncatingIfNeeded: rawValue) }
+  /// Orders by epoch, then by counter.
   @inlinable public static func < (left: Sequence, right: Sequence) -> Bool { left.rawValue < right.rawValue }
 }
 
@@ -74,6 +75,7 @@ public enum Scheme: UInt8, BitwiseCopyable, Sendable {
   }
   /// Milliseconds since 1970-01-01 UTC; lasts until the year 10889.
   public var milliseconds: UInt64 { rawValue >> 16 }
+  /// Orders by milliseconds, then by counter.
   @inlinable public static func < (left: Timestamp, right: Timestamp) -> Bool { left.rawValue < right.rawValue }
 }
 

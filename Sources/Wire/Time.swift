@@ -14,6 +14,7 @@
   /// Later than anything: nothing is scheduled.
   public static var never: Instant { Instant(microseconds: .max) }
 
+  /// Earlier than.
   @inlinable public static func < (left: Instant, right: Instant) -> Bool { left.microseconds < right.microseconds }
   /// Saturates at `never`.
   @inlinable public static func + (left: Instant, right: Interval) -> Instant {
@@ -26,7 +27,7 @@
   }
 }
 
-/// A length of time, never negative.
+/// A length of time, never negative. What does not fit 64 bits is the longest there is.
 @frozen public struct Interval: Comparable, Hashable, BitwiseCopyable, Sendable {
   /// Length in microseconds.
   public var microseconds: UInt64
@@ -34,15 +35,17 @@
   /// `microseconds` long.
   @inlinable public init(microseconds: UInt64) { self.microseconds = microseconds }
   /// `value` milliseconds.
-  @inlinable public static func milliseconds(_ value: UInt64) -> Interval { Interval(microseconds: value * 1_000) }
+  @inlinable public static func milliseconds(_ value: UInt64) -> Interval { Interval(microseconds: 1_000) * value }
   /// `value` seconds.
-  @inlinable public static func seconds(_ value: UInt64) -> Interval { Interval(microseconds: value * 1_000_000) }
+  @inlinable public static func seconds(_ value: UInt64) -> Interval { Interval(microseconds: 1_000_000) * value }
   /// `value` hours.
-  @inlinable public static func hours(_ value: UInt64) -> Interval { Interval(microseconds: value * 3_600_000_000) }
+  @inlinable public static func hours(_ value: UInt64) -> Interval { Interval(microseconds: 3_600_000_000) * value }
 
+  /// Shorter than.
   @inlinable public static func < (left: Interval, right: Interval) -> Bool {
     left.microseconds < right.microseconds
   }
+  /// `right` times as long; saturates.
   @inlinable public static func * (left: Interval, right: UInt64) -> Interval {
     let (product, overflow) = left.microseconds.multipliedReportingOverflow(by: right)
     return Interval(microseconds: overflow ? .max : product)

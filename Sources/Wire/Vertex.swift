@@ -32,6 +32,7 @@ public struct VertexView: ~Escapable {
   /// Reads a body and walks its items once, so that walking them again cannot fail.
   @_lifetime(copy body)
   public init(_ body: RawSpan) throws(WireError) {
+    guard body.byteCount <= Limits.vertexBodyBytes else { throw .tooLong }
     var reader = ByteReader(body)
     parentCount = Int(try reader.u8())
     guard parentCount <= Limits.parentsMax else { throw .tooLong }

@@ -186,6 +186,16 @@ import Wire
     }
   }
 
+  @Test func syncingAtTheOpeningTellsTheTruth() throws {
+    let folder = TemporaryFolder()
+    var flash = try FileFlash(folder: path(folder.path + "/store"), storeBytes: 2 << 20)
+    expect(flash.syncWaiting() == nil)
+    mkdir(folder.path + "/bad", 0o700)
+    symlink("/dev/null", folder.path + "/bad/00.log")
+    var bad = try FileFlash(folder: path(folder.path + "/bad"), storeBytes: 2 << 20)
+    expect(bad.syncWaiting() == .medium)
+  }
+
   @Test func errorsAreMapped() {
     expect(FlashError(errno: ENOSPC) == .noSpace)
     expect(FlashError(errno: EFBIG) == .noSpace)

@@ -1,0 +1,39 @@
+# What a person builds and runs here; `make help` lists it. The work is done by the scripts in Tools/, so that
+# each can be run by hand too. Products land in out/, intermediate files in .build/; git ignores both.
+
+.DEFAULT_GOAL := help
+.PHONY: help bootstrap light demo test bench lint board boards clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-22s %s\n", $$1 ($$1 == "board" ? " BOARD=..." : ""), $$2 }' $(MAKEFILE_LIST)
+	@echo "Boards: $$(Tools/boards)"
+
+bootstrap: ## Check for Swift, install missing Debian packages
+	@Tools/bootstrap
+
+light: bootstrap ## Build the light node for this machine: out/host/hotaru
+	@Tools/build --host
+
+demo: light ## Store a file (FILE=...) on seven nodes, kill two of its holders, get it back
+	@Tools/demo/run
+
+test: light ## Unit tests, then tests with real processes
+	swift test
+	@Tools/process-tests/run
+
+bench: light ## Measure the figures of the README, into out/bench.jsonl
+	@Tools/bench/run
+
+lint: ## Formatting, imports that point down, no input or output below Host
+	swift format lint --strict --recursive Sources Tests Tools Package.swift
+	@Tools/lint/structure --self-test
+	@Tools/lint/structure
+
+board: bootstrap ## Build the light node for one board: out/BOARD/hotaru
+	@Tools/build "$(BOARD)"
+
+boards: bootstrap ## Build the light node for every board
+	@for board in $$(Tools/boards); do Tools/build "$$board" || exit 1; done
+
+clean: ## Remove everything that was built or downloaded: out/ and .build/
+	rm -rf out .build

@@ -1,0 +1,271 @@
+// The vertices that the mesh talks about right now. A fixed number of 1 KiB slots, the oldest overwritten
+// first: what must outlive a revolution is on flash. Own vertices that nobody has confirmed yet are pinned, up
+// to a quarter of the ring, so that a node that talks into the void for a while does not forget its words.
+
+import Wire
+
+/// What became of a vertex that was offered to the ring.
+public enum InsertResult: Equatable, BitwiseCopyable, Sendable {
+  /// It is in the ring now, in this slot.
+  case inserted(slot: Int)
+  /// It was there already.
+  case duplicate(slot: Int)
+  /// Another record of its author has its sequence; that one is in this slot. The new one is refused.
+  case equivocation(slot: Int)
+}
+
+/// A ring of vertices with lookup by id and by author and sequence.
+public struct RingCache: ~Copyable {
+  /// No slot.
+  static let none = UInt16.max
+
+  struct Slot: BitwiseCopyable {
+    var id = Digest.zero
+    var author: UInt64 = 0
+    var sequence = Sequence(rawValue: 0)
+    var recordBytes: UInt16 = 0
+    var isOwn = false
+    var isPinned = false
+    var isTip = false
+    var nextByID = RingCache.none
+    var nextBySequence = RingCache.none
+    var previousTip = RingCache.none
+    var nextTip = RingCache.none
+
+    var isEmpty: Bool { recordBytes == 0 }
+  }
+
+  private let records: Region
+  private let slots: Table<Slot>
+  private let headsByID: Table<UInt16>
+  private let headsBySequence: Table<UInt16>
+  /// Prefixes of parents that were named before they came, by their low bits: such a vertex is no tip.
+  private let awaited: Table<UInt64>
+  private var cursor = 0
+  private var firstTip = RingCache.none
+  private var lastTip = RingCache.none
+
+  /// Vertices in the ring.
+  public private(set) var count = 0
+  /// Vertices without a known child.
+  public private(set) var tipCount = 0
+  /// Own vertices that nobody has confirmed.
+  public private(set) var pinnedCount = 0
+  /// Vertices overwritten since the start.
+  public private(set) var evictedCount: UInt64 = 0
+  /// Number of slots, a power of two.
+  public var capacity: Int { slots.count }
+
+  /// Bytes that a ring of `slots` slots reserves.
+  public static func byteCount(slots: Int) -> Int {
+    slots * Limits.vertexBytes + Table<Slot>.byteCount(slots) + 2 * Table<UInt16>.byteCount(slots)
+      + Table<UInt64>.byteCount(slots)
+  }
+
+  /// Reserves a ring. `slots` is a power of two from 16 to 32,768.
+  public init(slots: Int) {
+    precondition(slots >= 16 && slots <= 32_768 && slots & (slots - 1) == 0)
+    records = Region(byteCount: slots * Limits.vertexBytes)
+    self.slots = Table(repeating: Slot(), count: slots)
+    headsByID = Table(repeating: Self.none, count: slots)
+    headsBySequence = Table(repeating: Self.none, count: slots)
+    awaited = Table(zeroed: slots)
+  }
+
+  // MARK: Looking
+
+  /// The slot of the vertex `id`, or nil. O(1).
+  public func slot(of id: Digest) -> Int? {
+    var next = headsByID[bucket(id.prefix)]
+    while next != Self.none {
+      let slot = slots[Int(next)]
+      if slot.id == id { return Int(next) }
+      next = slot.nextByID
+    }
+    return nil
+  }
+
+  /// The slot of a vertex whose id begins with `prefix`, or nil. O(1).
+  public func slot(prefix: UInt64) -> Int? {
+    var next = headsByID[bucket(prefix)]
+    while next != Self.none {
+      let slot = slots[Int(next)]
+      if slot.id.prefix == prefix { return Int(next) }
+      next = slot.nextByID
+    }
+    return nil
+  }
+
+  /// The record in `slot`; empty when the slot is.
+  @_lifetime(immortal)
+  public func record(_ slot: Int) -> RawSpan {
+    records.bytes(at: slot * Limits.vertexBytes, count: Int(slots[slot].recordBytes))
+  }
+  /// The id of the vertex in `slot`.
+  public func id(_ slot: Int) -> Digest { slots[slot].id }
+  /// Whether the vertex in `slot` has no known child.
+  public func isTip(_ slot: Int) -> Bool { slots[slot].isTip }
+  /// Whether the vertex in `slot` is an own one that nobody has confirmed.
+  public func isPinned(_ slot: Int) -> Bool { slots[slot].isPinned }
+
+  /// Calls `body` with the slots of up to `limit` tips, the first heard first.
+  public func forEachTip(limit: Int, _ body: (Int) -> Void) {
+    var (next, left) = (firstTip, limit)
+    while next != Self.none, left > 0 {
+      body(Int(next))
+      next = slots[Int(next)].nextTip
+      left -= 1
+    }
+  }
+
+  /// Calls `body` with the slots of up to `limit` tips, the last heard first.
+  public func forEachTipNewestFirst(limit: Int, _ body: (Int) -> Void) {
+    var (next, left) = (lastTip, limit)
+    while next != Self.none, left > 0 {
+      body(Int(next))
+      next = slots[Int(next)].previousTip
+      left -= 1
+    }
+  }
+
+  /// Calls `body` with the slots of up to `limit` vertices, the newest first.
+  public func forEachNewestFirst(limit: Int, _ body: (Int) -> Void) {
+    var left = min(limit, capacity)
+    var position = cursor
+    var visited = 0
+    while left > 0, visited < capacity {
+      position = (position - 1) & (capacity - 1)
+      visited += 1
+      guard !slots[position].isEmpty else { continue }
+      body(position)
+      left -= 1
+    }
+  }
+
+  // MARK: Changing
+
+  /// Puts a verified vertex into the ring. `record` is its whole record, `id` its id. O(1), amortised over one
+  /// revolution. Traps when the record is longer than a slot.
+  public mutating func insert(
+    _ record: RawSpan, id: Digest, author: NodeID, sequence: Sequence, parents: borrowing VertexView, isOwn: Bool
+  ) -> InsertResult {
+    precondition(record.byteCount > 0 && record.byteCount <= Limits.vertexBytes)
+    if let slot = slot(of: id) { return .duplicate(slot: slot) }
+    if let slot = slot(author: author.prefix, sequence: sequence) { return .equivocation(slot: slot) }
+    let position = makeRoom()
+    records.write(record, at: position * Limits.vertexBytes)
+    var slot = Slot()
+    slot.id = id
+    slot.author = author.prefix
+    slot.sequence = sequence
+    slot.recordBytes = UInt16(record.byteCount)
+    slot.isOwn = isOwn
+    slot.isPinned = isOwn
+    slot.nextByID = headsByID[bucket(id.prefix)]
+    slot.nextBySequence = headsBySequence[bucket(author.prefix, sequence)]
+    slots[position] = slot
+    headsByID[bucket(id.prefix)] = UInt16(position)
+    headsBySequence[bucket(author.prefix, sequence)] = UInt16(position)
+    count += 1
+    if isOwn { pinnedCount += 1 }
+    for index in 0..<parents.parentCount { parentNamed(parents.parent(index), byOwn: isOwn) }
+    let mark = Int(truncatingIfNeeded: id.prefix) & (capacity - 1)
+    if awaited[mark] == id.prefix { awaited[mark] = 0 } else { appendTip(position) }
+    return .inserted(slot: position)
+  }
+
+  /// Somebody else has the vertex whose id begins with `prefix`: it need not be pinned any more. O(1).
+  public mutating func confirm(prefix: UInt64) {
+    guard let slot = slot(prefix: prefix) else { return }
+    unpin(slot)
+  }
+
+  private mutating func unpin(_ slot: Int) {
+    guard slots[slot].isPinned else { return }
+    slots[slot].isPinned = false
+    pinnedCount -= 1
+  }
+
+  private mutating func parentNamed(_ parent: Digest, byOwn: Bool) {
+    guard let slot = slot(of: parent) else {
+      awaited[Int(truncatingIfNeeded: parent.prefix) & (capacity - 1)] = parent.prefix
+      return
+    }
+    removeTip(slot)
+    if !byOwn { unpin(slot) }
+  }
+
+  /// Frees the slot at the cursor, passing over pinned ones while they are few.
+  private mutating func makeRoom() -> Int {
+    if pinnedCount <= capacity / 4 {
+      while slots[cursor].isPinned { cursor = (cursor + 1) & (capacity - 1) }
+    }
+    let position = cursor
+    cursor = (cursor + 1) & (capacity - 1)
+    guard !slots[position].isEmpty else { return position }
+    unpin(position)
+    removeTip(position)
+    unlink(position)
+    slots[position] = Slot()
+    count -= 1
+    evictedCount += 1
+    return position
+  }
+
+  private func slot(author: UInt64, sequence: Sequence) -> Int? {
+    var next = headsBySequence[bucket(author, sequence)]
+    while next != Self.none {
+      let slot = slots[Int(next)]
+      if slot.author == author && slot.sequence == sequence { return Int(next) }
+      next = slot.nextBySequence
+    }
+    return nil
+  }
+
+  // Ids are digests and authors are keys, so their own bits spread well; the sequence is mixed in by a
+  // multiplication with 2^64 / golden ratio.
+  private func bucket(_ prefix: UInt64) -> Int { Int(truncatingIfNeeded: prefix >> 16) & (capacity - 1) }
+  private func bucket(_ author: UInt64, _ sequence: Sequence) -> Int {
+    Int(truncatingIfNeeded: (author ^ sequence.rawValue &* 0x9e37_79b9_7f4a_7c15) >> 32) & (capacity - 1)
+  }
+
+  private mutating func unlink(_ position: Int) {
+    let slot = slots[position]
+    let byID = bucket(slot.id.prefix)
+    if headsByID[byID] == UInt16(position) {
+      headsByID[byID] = slot.nextByID
+    } else {
+      var previous = headsByID[byID]
+      while slots[Int(previous)].nextByID != UInt16(position) { previous = slots[Int(previous)].nextByID }
+      slots[Int(previous)].nextByID = slot.nextByID
+    }
+    let bySequence = bucket(slot.author, slot.sequence)
+    if headsBySequence[bySequence] == UInt16(position) {
+      headsBySequence[bySequence] = slot.nextBySequence
+    } else {
+      var previous = headsBySequence[bySequence]
+      while slots[Int(previous)].nextBySequence != UInt16(position) {
+        previous = slots[Int(previous)].nextBySequence
+      }
+      slots[Int(previous)].nextBySequence = slot.nextBySequence
+    }
+  }
+
+  private mutating func appendTip(_ position: Int) {
+    slots[position].isTip = true
+    slots[position].previousTip = lastTip
+    slots[position].nextTip = Self.none
+    if lastTip == Self.none { firstTip = UInt16(position) } else { slots[Int(lastTip)].nextTip = UInt16(position) }
+    lastTip = UInt16(position)
+    tipCount += 1
+  }
+
+  private mutating func removeTip(_ position: Int) {
+    guard slots[position].isTip else { return }
+    let (previous, next) = (slots[position].previousTip, slots[position].nextTip)
+    if previous == Self.none { firstTip = next } else { slots[Int(previous)].nextTip = next }
+    if next == Self.none { lastTip = previous } else { slots[Int(next)].previousTip = previous }
+    slots[position].isTip = false
+    tipCount -= 1
+  }
+}

@@ -1,0 +1,151 @@
+// What a node knows of the others in its cell. The table is bounded; a member that failed is remembered for a
+// week, because repair must know for how long it has been gone.
+
+import Identity
+import Wire
+
+/// One other node.
+public struct Member: BitwiseCopyable, Sendable {
+  /// Its key.
+  public var id: NodeID
+  /// Its life: another instance is another start.
+  public var instance: UInt64 = 0
+  /// Time of its node record; a newer one replaces it.
+  var recordTime = Timestamp(rawValue: 0)
+  /// Length of its node record.
+  var recordBytes: UInt16 = 0
+  /// How it is doing.
+  public var state = MemberState.known
+  /// Light or full.
+  public var kind = NodeKind.light
+  /// Placement weight less one.
+  public var capacityClass: UInt8 = 0
+  /// Whether a town that counts here has endorsed it.
+  public var isEndorsed = false
+  /// Its cell.
+  public var cell: UInt32 = 0
+  /// Highest epoch seen in a verified record of it.
+  public var epoch: UInt32 = 0
+  /// Where it is reached, or is said to be.
+  public var endpoint = Endpoint.none
+  /// What it wants to see echoed; 0 when it has told none.
+  var token: UInt64 = 0
+  /// When a datagram of it was last accepted.
+  public var heardAt = Instant.zero
+  /// Since when it is in its state.
+  public var stateSince = Instant.zero
+  /// When it was first known.
+  public var knownSince = Instant.zero
+  /// Smoothed round-trip time in microseconds; 0 when never measured.
+  public var roundTripMicroseconds: UInt32 = 0
+  var pingSentAt = Instant.zero
+  var helloAt = Instant.zero
+  var helloAttempts: UInt8 = 0
+  /// Busy share as it last said, in 1/255.
+  public var load: UInt8 = 0
+  /// Free share of its store as it last said, in 1/255.
+  public var free: UInt8 = 255
+  /// Flags of its last ping.
+  public var flags: UInt16 = 0
+  /// Shards under way to it.
+  public var transfers: UInt8 = 0
+  /// Shards that it announced and did not deliver right, or accepted and did not store.
+  public var blameCount: UInt16 = 0
+
+  init(id: NodeID) { self.id = id }
+
+  /// Linked and answering.
+  public var isAlive: Bool { state == .alive }
+}
+
+/// The other members of the cell.
+public struct MemberTable: ~Copyable {
+  static let recordBytesMax = Limits.nodeRecordBytes
+
+  private let members: Table<Member>
+  private let prefixes: Table<UInt64>
+  private let records: Region
+  /// Members known.
+  public private(set) var count = 0
+  /// Members that are linked and answer.
+  public var aliveCount = 0
+
+  /// Bytes that a table of `capacity` members reserves.
+  public static func byteCount(_ capacity: Int) -> Int {
+    capacity * (MemoryLayout<Member>.stride + 8 + recordBytesMax)
+  }
+
+  /// Reserves a table.
+  public init(capacity: Int) {
+    members = Table(repeating: Member(id: .zero), count: capacity)
+    prefixes = Table(zeroed: capacity)
+    records = Region(byteCount: capacity * Self.recordBytesMax)
+  }
+
+  /// Member `index` of `count`.
+  public subscript(index: Int) -> Member {
+    _read { yield members[index] }
+    nonmutating _modify { yield &members[index] }
+  }
+
+  /// The index of the member with key `id`, or nil. O(count), 8 bytes each.
+  public func index(of id: NodeID) -> Int? {
+    let prefix = id.prefix
+    for index in 0..<count where prefixes[index] == prefix && members[index].id == id { return index }
+    return nil
+  }
+  /// The index of the member whose key begins with `prefix`, or nil.
+  public func index(prefix: UInt64) -> Int? {
+    for index in 0..<count where prefixes[index] == prefix { return index }
+    return nil
+  }
+  /// The index of the linked member at `endpoint`, or nil.
+  func index(at endpoint: Endpoint) -> Int? {
+    for index in 0..<count where members[index].endpoint == endpoint && members[index].token != 0 {
+      return index
+    }
+    return nil
+  }
+
+  /// The node record of member `index`; empty when none is known.
+  @_lifetime(immortal)
+  public func record(_ index: Int) -> RawSpan {
+    records.bytes(at: index * Self.recordBytesMax, count: Int(members[index].recordBytes))
+  }
+
+  func setRecord(_ index: Int, _ record: RawSpan) {
+    records.write(record, at: index * Self.recordBytesMax)
+    members[index].recordBytes = UInt16(record.byteCount)
+  }
+
+  /// A row for `id`: a new one, or that of the member that has been gone the longest and at least
+  /// `Limits.forgetAfter` when the table is full. Nil when everybody is needed.
+  mutating func add(_ id: NodeID, at now: Instant) -> Int? {
+    var row = count
+    if row == members.count {
+      guard let oldest = oldestGone(at: now) else { return nil }
+      row = oldest
+    } else {
+      count += 1
+    }
+    var member = Member(id: id)
+    member.knownSince = now
+    member.stateSince = now
+    members[row] = member
+    prefixes[row] = id.prefix
+    return row
+  }
+
+  private func oldestGone(at now: Instant) -> Int? {
+    var best: Int?
+    for index in 0..<count {
+      let member = members[index]
+      let isGone = member.state == .left || (member.state == .failed && now - member.stateSince > Limits.forgetAfter)
+      // Somebody who was only heard of may be made up; those make room first.
+      guard isGone || (member.state == .known && now - member.stateSince > .seconds(60)) else { continue }
+      if let other = best, members[other].stateSince <= member.stateSince { continue }
+      best = index
+    }
+    return best
+  }
+}

@@ -1,0 +1,234 @@
+// Signing, time, and the hash chain of vertices: the own and those of others.
+
+import DAG
+import Identity
+import Mesh
+import Wire
+
+extension LightNode where Flash: ~Copyable {
+  // MARK: Time and sequence
+
+  /// Hybrid logical time: the wall clock as far as it is known, never twice the same, never back.
+  mutating func timestamp(at now: Instant) -> Timestamp {
+    let wall = Timestamp(milliseconds: (clockOffset &+ now.microseconds / 1_000) & 0xffff_ffff_ffff)
+    lastTime = wall > lastTime ? wall : Timestamp(rawValue: lastTime.rawValue + 1)
+    return lastTime
+  }
+
+  mutating func head(_ kind: RecordKind, at now: Instant) -> RecordHead {
+    counter += 1
+    return RecordHead(
+      kind: kind, author: identity.publicKey, sequence: Sequence(epoch: epoch, counter: counter),
+      time: timestamp(at: now))
+  }
+
+  /// Whether transactions, vertices and bundles may be signed: the epoch is known to be new and is stored.
+  var canSign: Bool { mayRaiseEpoch && epochStored == epoch && !isCloned }
+
+  /// Ends the quiet start: somebody has answered or nobody is there, and the epoch is above what was heard.
+  mutating func startSigning(at now: Instant) {
+    if !mayRaiseEpoch {
+      guard mesh.hasHeardAnswer || now - startedAt >= Limits.quietStart else { return }
+      mayRaiseEpoch = true
+    }
+    if mesh.epochHeard >= epoch && counter == 0 { raiseEpoch(above: mesh.epochHeard) }
+  }
+
+  mutating func raiseEpoch(above heard: UInt32) {
+    guard heard < UInt32.max else { return }
+    epoch = heard + 1
+    counter = 0
+  }
+
+  /// Signs the node's record with its present epoch. Node records are a series of their own, counter 0, told
+  /// apart by instance and time; they are never evidence.
+  mutating func signSelfRecord(at now: Instant) {
+    var body = ByteWriter(scratch.mutableBytes(at: 0, count: Limits.nodeRecordBodyBytes))
+    NodeRecordView.emit(
+      instance: configuration.instance, kind: .light, cell: Self.cell, capacityClass: capacityClass,
+      owner: configuration.owner, versions: (Limits.version, Limits.version), endpoints: configuration.endpoints,
+      into: &body)
+    if let endorsement = configuration.endorsement {
+      var storage = InlineArray<104, UInt8>(repeating: 0)
+      var span = storage.mutableSpan
+      var content = unsafe ByteWriter(span.mutableBytes)
+      endorsement.emit(into: &content)
+      NodeRecordView.emitOption(NodeRecordView.endorsementTag, content.written, into: &body)
+    }
+    var record = ByteWriter(scratch.mutableBytes(at: 1_024, count: 1_024))
+    let head = RecordHead(
+      kind: .nodeRecord, author: identity.publicKey, sequence: Sequence(epoch: epoch, counter: 0),
+      time: timestamp(at: now))
+    identity.emitRecord(head, body: body.written, in: network, into: &record)
+    mesh.setSelfRecord(record.written)
+  }
+
+  /// The one cell there is until cells are founded and joined.
+  static var cell: UInt32 { 1 }
+
+  // MARK: The own chain
+
+  /// Makes room in the next vertex for an item, publishing what is collected when it does not fit.
+  mutating func addItem(_ tag: ItemTag, bytes: Int, at now: Instant, _ emit: (inout ByteWriter) -> Void) {
+    if !builder.fits(bytes) { publish(at: now) }
+    builder.add(tag, bytes: bytes, emit)
+    publishAt = min(publishAt, now + Limits.announceAfter)
+  }
+
+  /// Signs the collected items as the next vertex and spreads it.
+  mutating func publish(at now: Instant) {
+    publishAt = .never
+    guard !builder.isEmpty, canSign else { return }
+    var body = ByteWriter(scratch.mutableBytes(at: 0, count: Limits.vertexBytes))
+    builder.emitBody(previous: previousVertex, ring: ring, into: &body)
+    var record = ByteWriter(scratch.mutableBytes(at: Limits.vertexBytes, count: Limits.vertexBytes))
+    let head = head(.vertex, at: now)
+    let id = identity.emitRecord(head, body: body.written, in: network, into: &record)
+    guard let vertex = try? VertexView(body.written), !record.overflowed else {
+      preconditionFailure("an own vertex is canonical and fits")
+    }
+    _ = ring.insert(
+      record.written, id: id, author: head.author, sequence: head.sequence, parents: vertex, isOwn: true)
+    previousVertex = id
+    statistics.verticesMade += 1
+    gossip.spread(record.written, id: id, from: nil, in: &mesh, at: now)
+  }
+
+  /// Signs an ephemeral transaction into the next vertex.
+  mutating func announce(_ kind: RecordKind, bodyBytes: Int, at now: Instant, _ emit: (inout ByteWriter) -> Void) {
+    guard canSign else { return }
+    var body = ByteWriter(scratch.mutableBytes(at: 0, count: bodyBytes))
+    emit(&body)
+    var record = ByteWriter(
+      scratch.mutableBytes(at: 2_048, count: RecordView.length(bodyBytes: bodyBytes)))
+    identity.emitRecord(head(kind, at: now), body: body.written, in: network, into: &record)
+    let bytes = scratch.bytes(at: 2_048, count: record.count)
+    addItem(.transaction, bytes: bytes.byteCount, at: now) { $0.bytes(bytes) }
+  }
+
+  // MARK: Vertices of others
+
+  mutating func receiveVertex(_ bytes: RawSpan, from member: Int, at now: Instant) {
+    guard bytes.byteCount <= Limits.vertexBytes,
+      let record = try? RecordView(bytes, bodyAtMost: Limits.vertexBytes), record.kind == .vertex,
+      let vertex = try? VertexView(record.body)
+    else {
+      mesh.counters.malformed += 1
+      return
+    }
+    let id = network.id(of: record)
+    if ring.slot(of: id) != nil {
+      mesh.counters.duplicateVertices += 1
+      ring.confirm(prefix: id.prefix)
+      return
+    }
+    guard gossip.takeCheck(at: now) else {
+      mesh.counters.overRate += 1
+      return
+    }
+    guard isValid(record.signature, over: id, by: record.author) else {
+      mesh.counters.badSignature += 1
+      mesh.members[member].blameCount &+= 1
+      return
+    }
+    if record.author == identity.publicKey {
+      // The own earlier life; a higher epoch means that this home was restored from a backup.
+      if record.sequence.epoch > epoch { raiseEpoch(above: record.sequence.epoch) }
+      else if record.sequence.epoch == epoch && record.sequence.counter > counter {
+        raiseEpoch(above: epoch)
+      }
+    }
+    if let author = mesh.members.index(of: record.author) {
+      mesh.members[author].epoch = max(mesh.members[author].epoch, record.sequence.epoch)
+    }
+    switch ring.insert(
+      bytes, id: id, author: record.author, sequence: record.sequence, parents: vertex, isOwn: false)
+    {
+    case .duplicate: return
+    case .equivocation(let slot):
+      equivocated(slot, record, at: now)
+      return
+    case .inserted: break
+    }
+    statistics.verticesHeard += 1
+    gossip.spread(bytes, id: id, from: member, in: &mesh, at: now)
+    for index in 0..<vertex.parentCount {
+      let parent = vertex.parent(index)
+      if ring.slot(of: parent) == nil {
+        gossip.heard(of: parent.prefix, from: member, after: .milliseconds(20), at: now)
+      }
+    }
+    var items = vertex.allItems
+    while let item = items.next() {
+      switch item.tag {
+      case .transaction: heardTransaction(item.content, author: record.author, from: member, at: now)
+      case .certificate: heardCertificate(item.content, at: now)
+      case .receipt: heardReceipt(item.content, at: now)
+      default: break
+      }
+    }
+  }
+
+  private mutating func equivocated(_ slot: Int, _ record: borrowing RecordView, at now: Instant) {
+    guard let first = try? RecordView(ring.record(slot), bodyAtMost: Limits.vertexBytes) else { return }
+    let proof = Evidence(first: Evidence.Half(first), second: Evidence.Half(record))
+    addEvidence(proof, from: nil, at: now)
+  }
+
+  private mutating func addEvidence(_ proof: Evidence, from member: Int?, at now: Instant) {
+    guard evidence.add(proof, in: network, at: now) else { return }
+    note(.warning, .equivocation, proof.first.head.author)
+    for other in 0..<mesh.members.count where mesh.members[other].isAlive && other != member {
+      mesh.send(.evidence, contentBytes: Evidence.byteCount, to: other) { proof.emit(into: &$0) }
+    }
+  }
+
+  mutating func receiveEvidence(_ bytes: RawSpan, from member: Int, at now: Instant) {
+    guard let proof = try? Evidence(bytes) else {
+      mesh.counters.malformed += 1
+      return
+    }
+    guard gossip.takeCheck(at: now) else { return }
+    addEvidence(proof, from: member, at: now)
+  }
+
+  mutating func receiveHave(_ content: RawSpan, from member: Int, at now: Instant) {
+    guard content.byteCount % 8 == 0 else {
+      mesh.counters.malformed += 1
+      return
+    }
+    for offset in stride(from: 0, to: content.byteCount, by: 8) {
+      let prefix = content.loadWord(at: offset)
+      if ring.slot(prefix: prefix) != nil {
+        ring.confirm(prefix: prefix)
+      } else {
+        gossip.heard(of: prefix, from: member, after: Limits.wantAfter, at: now)
+      }
+    }
+  }
+
+  mutating func receiveWant(_ content: RawSpan, from member: Int) {
+    guard content.byteCount % 8 == 0 else {
+      mesh.counters.malformed += 1
+      return
+    }
+    for offset in stride(from: 0, to: content.byteCount, by: 8) {
+      guard let slot = ring.slot(prefix: content.loadWord(at: offset)) else { continue }
+      gossip.push(ring.record(slot), to: member, in: &mesh)
+    }
+  }
+
+  /// Tells a member which vertices have no child here: what it lacks it asks for, and their parents after that.
+  mutating func tellTips(to member: Int) {
+    var prefixes = InlineArray<16, UInt64>(repeating: 0)
+    var count = 0
+    ring.forEachTipNewestFirst(limit: 16) { slot in
+      prefixes[count] = ring.id(slot).prefix
+      count += 1
+    }
+    guard count > 0 else { return }
+    mesh.send(.haveVertex, contentBytes: count * 8, to: member) { writer in
+      for index in 0..<count { writer.u64(prefixes[index]) }
+    }
+  }
+}

@@ -1,0 +1,257 @@
+// Things that need a look into the log first: who holds what, is this release from the bundle's author, say
+// again that it is stored. Bounded; when all rows are taken the asker asks again.
+
+import Identity
+import Mesh
+import Store
+import Wire
+
+/// A look into the log on somebody's behalf.
+struct Errand: BitwiseCopyable {
+  static let countMax = 32
+  enum Purpose: UInt8, BitwiseCopyable {
+    /// Answer a `find`.
+    case find
+    /// Send the receipt for the shard once more.
+    case receipt
+    /// Let the bundle go when the author says so.
+    case release
+    /// Keep the bundle longer when the author says so.
+    case renew
+    /// Acknowledge a repair request after a delay by rank.
+    case acknowledge
+    /// Compare the kept certificate with a heard one.
+    case certificate
+    /// Add a receipt to the kept certificate.
+    case mergeReceipt
+  }
+  var isUsed = false
+  var purpose = Purpose.find
+  var member: UInt16 = 0
+  var memberPrefix: UInt64 = 0
+  var query: UInt32 = 0
+  var flags: UInt8 = 0
+  var target = Digest.zero
+  var author = NodeID.zero
+  var hours: UInt32 = 0
+  /// The bundle that was found, when `target` is a transaction.
+  var bundle = Digest.zero
+  /// Whether the store has been asked.
+  var isStarted = false
+  /// For `acknowledge`: when to speak, unless somebody else does.
+  var speakAt = Instant.never
+}
+
+/// How many repair requests of an author may still be answered.
+struct RequestBucket: BitwiseCopyable {
+  static let countMax = 32
+  var author: UInt64 = 0
+  var left: UInt8 = 0
+  var since = Instant.zero
+}
+
+extension LightNode where Flash: ~Copyable {
+  /// Takes on an errand; false when all rows are taken.
+  mutating func startErrand(
+    _ purpose: Errand.Purpose, member: Int, target: Digest, author: NodeID = .zero, hours: UInt32 = 0,
+    query: UInt32 = 0, flags: UInt8 = 0, at now: Instant
+  ) -> Bool {
+    for row in 0..<errands.count where !errands[row].isUsed {
+      errands[row] = Errand(
+        isUsed: true, purpose: purpose, member: UInt16(member), memberPrefix: mesh.members.count > member ? mesh.members[member].id.prefix : 0,
+        query: query, flags: flags, target: target, author: author, hours: hours)
+      run(row)
+      return true
+    }
+    statistics.errandsRefused += 1
+    return false
+  }
+
+  /// Asks the store; a busy store is asked again later.
+  private mutating func run(_ row: Int) {
+    let errand = errands[row]
+    let wantsCertificate = errand.purpose == .certificate || errand.purpose == .mergeReceipt
+    let key = errand.bundle.isZero ? errand.target : errand.bundle
+    let answer: ReadAnswer
+    if wantsCertificate {
+      answer = store.load(.certificate, key, ticket: Ticket(.findLoad, index: row).rawValue)
+    } else if store.holds(.shard, key) {
+      answer = store.load(.shard, key, ticket: Ticket(.findLoad, index: row).rawValue)
+    } else if errand.bundle.isZero && (errand.purpose == .find || errand.purpose == .acknowledge) {
+      answer = store.locate(errand.target, ticket: Ticket(.findLocate, index: row).rawValue)
+    } else {
+      errandEmpty(row)
+      return
+    }
+    errands[row].isStarted = answer == .started
+  }
+
+  /// Starts errands that found the store busy; speaks for those whose turn has come.
+  mutating func tickErrands(at now: Instant) {
+    for row in 0..<errands.count where errands[row].isUsed {
+      if !errands[row].isStarted {
+        run(row)
+      } else if now >= errands[row].speakAt {
+        speak(row, at: now)
+      }
+    }
+  }
+
+  var errandDeadline: Instant {
+    var earliest = Instant.never
+    for row in 0..<errands.count where errands[row].isUsed {
+      earliest = min(earliest, errands[row].isStarted ? errands[row].speakAt : .zero)
+    }
+    return earliest == .zero ? startedAt : earliest
+  }
+
+  private func asker(_ errand: Errand) -> Int? {
+    let member = Int(errand.member)
+    guard member < mesh.members.count, mesh.members[member].id.prefix == errand.memberPrefix else { return nil }
+    return member
+  }
+
+  mutating func errandLocated(_ ticket: Ticket, bundle: Digest, at now: Instant) {
+    guard errands[ticket.index].isUsed else { return }
+    errands[ticket.index].bundle = bundle
+    run(ticket.index)
+  }
+
+  mutating func errandAbsent(_ ticket: Ticket) {
+    guard errands[ticket.index].isUsed else { return }
+    let errand = errands[ticket.index]
+    let isFirst = ticket.purpose == .findLoad && errand.bundle.isZero
+    if isFirst && (errand.purpose == .find || errand.purpose == .acknowledge) {
+      // The fingerprint of another key: it may be a transaction all the same.
+      let answer = store.locate(errand.target, ticket: Ticket(.findLocate, index: ticket.index).rawValue)
+      if answer == .started { return }
+    }
+    errandEmpty(ticket.index)
+  }
+
+  private mutating func errandEmpty(_ row: Int) {
+    let errand = errands[row]
+    errands[row].isUsed = false
+    switch errand.purpose {
+    case .find:
+      guard let member = asker(errand) else { return }
+      mesh.send(.found, contentBytes: 5, to: member) { FoundFrame.emitAbsent(query: errand.query, into: &$0) }
+    case .certificate: compareCertificate(with: nil)
+    case .mergeReceipt: mergeReceipt(into: nil)
+    default: break
+    }
+  }
+
+  mutating func errandLoaded(_ ticket: Ticket, slot: Int, at now: Instant) {
+    defer { store.free(slot) }
+    guard errands[ticket.index].isUsed else { return }
+    let errand = errands[ticket.index]
+    let bytes = store.bytes(of: slot)
+    if errand.purpose == .certificate || errand.purpose == .mergeReceipt {
+      errands[ticket.index].isUsed = false
+      if errand.purpose == .certificate { compareCertificate(with: bytes) } else { mergeReceipt(into: bytes) }
+      return
+    }
+    guard let shard = try? ShardView(bytes) else {
+      errandEmpty(ticket.index)
+      return
+    }
+    let bundle = store.record(in: slot).key
+    let head = shard.head.header
+    errands[ticket.index].isUsed = errand.purpose == .acknowledge
+    switch errand.purpose {
+    case .find:
+      guard let member = asker(errand) else { return }
+      let holders = shard.head.holderPrefixes
+      let index = UInt8(shard.head.index)
+      mesh.send(.found, contentBytes: 40 + holders.byteCount, to: member) { writer in
+        FoundFrame.emit(
+          query: errand.query, bundle: bundle, redundancy: head.redundancy, index: index, holders: holders,
+          into: &writer)
+      }
+      if errand.flags & FindFrame.wantsReceipt != 0 {
+        sendReceipt(bundle, index: index, storedForHours: head.storedForHours, to: member)
+      }
+    case .receipt:
+      guard let member = asker(errand) else { return }
+      sendReceipt(bundle, index: UInt8(shard.head.index), storedForHours: head.storedForHours, to: member)
+    case .release:
+      guard shard.head.record.author == errand.author else { return }
+      unwatch(bundle)
+      _ = store.release(bundle, ticket: 0)
+      statistics.bundlesReleased += 1
+    case .renew:
+      guard shard.head.record.author == errand.author else { return }
+      _ = store.renew(bundle, expiryHours: poweredHours &+ errand.hours, ticket: 0)
+    case .acknowledge:
+      errands[ticket.index].bundle = bundle
+      // The holder of the first shard speaks at once, the others a tenth of a second later each.
+      errands[ticket.index].speakAt = now + Interval.milliseconds(100 * UInt64(shard.head.index))
+      if shard.head.index == 0 { speak(ticket.index, at: now) }
+    case .certificate, .mergeReceipt: break
+    }
+  }
+
+  // MARK: Find
+
+  mutating func receiveFind(_ content: RawSpan, from member: Int, at now: Instant) {
+    guard let find = try? FindFrame(content) else {
+      mesh.counters.malformed += 1
+      return
+    }
+    _ = startErrand(.find, member: member, target: find.target, query: find.query, flags: find.flags, at: now)
+  }
+
+  // MARK: Repair requests
+
+  mutating func heardRepairRequest(_ target: Digest, author: NodeID, from member: Int, at now: Instant) {
+    guard author != identity.publicKey else { return }
+    for row in 0..<errands.count
+    where errands[row].isUsed && errands[row].purpose == .acknowledge && errands[row].target == target { return }
+    guard takeRequest(of: author.prefix, at: now) else {
+      mesh.counters.overRate += 1
+      return
+    }
+    _ = startErrand(.acknowledge, member: member, target: target, author: author, at: now)
+  }
+
+  /// One repair request of `author` is answered, if its bucket has one left.
+  private mutating func takeRequest(of author: UInt64, at now: Instant) -> Bool {
+    var row = 0
+    for index in 0..<requestBuckets.count {
+      if requestBuckets[index].author == author {
+        row = index
+        break
+      }
+      if requestBuckets[index].since < requestBuckets[row].since { row = index }
+    }
+    if requestBuckets[row].author != author {
+      requestBuckets[row] = RequestBucket(author: author, left: UInt8(Limits.repairRequestBurst), since: now)
+    }
+    let earned = (now - requestBuckets[row].since).microseconds / 1_000_000 * UInt64(Limits.repairRequestsPerSecond)
+    if earned > 0 {
+      requestBuckets[row].left = UInt8(min(UInt64(Limits.repairRequestBurst), UInt64(requestBuckets[row].left) + earned))
+      requestBuckets[row].since = now
+    }
+    guard requestBuckets[row].left > 0 else { return false }
+    requestBuckets[row].left -= 1
+    return true
+  }
+
+  private mutating func speak(_ row: Int, at now: Instant) {
+    let errand = errands[row]
+    errands[row].isUsed = false
+    statistics.repairRequestsAnswered += 1
+    announce(.repairAcknowledgement, bodyBytes: 64, at: now) {
+      RepairAcknowledgement(target: errand.target, bundle: errand.bundle).emit(into: &$0)
+    }
+  }
+
+  mutating func heardAcknowledgement(_ heard: RepairAcknowledgement, by holder: NodeID, at now: Instant) {
+    for row in 0..<errands.count
+    where errands[row].isUsed && errands[row].purpose == .acknowledge && errands[row].target == heard.target {
+      errands[row].isUsed = false
+    }
+    retrievalHeard(heard, by: holder, at: now)
+  }
+}

@@ -1,0 +1,526 @@
+// A bundle on its way to its holders: accepted → durable → full. Each shard is offered to the next rank, its
+// leaves sent at once behind the offer; who refuses, stays silent or dies is passed over. The bundle stays here
+// until it is full, or durable and in nobody's way any longer.
+
+import Coding
+import Identity
+import Mesh
+import Store
+import Wire
+
+/// What is known of one shard on its way.
+enum ShardProgress: UInt8, BitwiseCopyable {
+  /// Nobody has been chosen.
+  case unplaced
+  /// The holder is chosen and has too much under way.
+  case waiting
+  /// It was offered and its leaves sent.
+  case offered
+  /// It is being written to the own log.
+  case appending
+  /// There is a receipt.
+  case stored
+  /// Somebody else holds it: not this node's business (repair).
+  case elsewhere
+}
+
+/// One shard of a leaving bundle.
+struct LeavingShard: BitwiseCopyable {
+  var place = Place.nobody
+  var progress = ShardProgress.unplaced
+  /// Leaf frames still to be sent.
+  var toSend: UInt64 = 0
+  /// When something is to be done about it.
+  var nextAt = Instant.never
+  /// When it was offered first to this holder.
+  var offeredAt = Instant.zero
+  /// When the holder was last heard about it.
+  var heardAt = Instant.zero
+  var attempts: UInt8 = 0
+}
+
+/// A bundle on its way.
+struct Leaving: BitwiseCopyable {
+  var isUsed = false
+  var bundle = Digest.zero
+  var redundancy = Redundancy(dataShards: 1, shards: 1)
+  var leafCount = 0
+  var storedForHours: UInt32 = 0
+  /// Tells apart the transfers of this life of the slot.
+  var generation: UInt32 = 0
+  var shards = InlineArray<8, LeavingShard>(repeating: LeavingShard())
+  var receipts = InlineArray<8, Receipt>(
+    repeating: Receipt(index: 0, holder: .zero, storedForHours: 0, signature: Signature()))
+  var receiptMask: UInt8 = 0
+  /// Repair: shards of holders that are away and may return.
+  var awayMask: UInt8 = 0
+  var tried = PlaceSet()
+  var startedAt = Instant.zero
+  var durableAt = Instant.never
+  var retryAt = Instant.never
+  var waiterCount = 0
+  /// Receipts in the last certificate that was published.
+  var certifiedCount = 0
+  /// Waiters whose answer waits to be written.
+  var readyCount = 0
+  /// Nothing is left to be done but those answers.
+  var isDone = false
+  var lastRefusal = FailureReason.timeout
+  /// Rebuilt shards of a bundle that exists already.
+  var isRepair = false
+  /// The bundle that this one replaces, to be released when this one is full; zero for none.
+  var replaces = Digest.zero
+
+  var receiptCount: Int { receiptMask.nonzeroBitCount }
+  var isDurable: Bool { receiptCount >= redundancy.quorum }
+  /// Whether every shard has a receipt or is with a holder that is only away.
+  var isFull: Bool { (receiptMask | awayMask).nonzeroBitCount == Int(redundancy.shards) }
+}
+
+extension LightNode where Flash: ~Copyable {
+  func freeLeaving() -> Int? {
+    for slot in 0..<leaving.count where !leaving[slot].isUsed { return slot }
+    return nil
+  }
+
+  /// Starts placing the bundle in workspace `slot`.
+  mutating func startLeaving(_ slot: Int, bundle: Digest, waiterCount: Int, at now: Instant) {
+    prepareLeaving(slot, bundle: bundle, waiterCount: waiterCount, at: now)
+    placeShards(slot, at: now)
+  }
+
+  /// Takes the bundle in workspace `slot` into account.
+  mutating func prepareLeaving(_ slot: Int, bundle: Digest, waiterCount: Int, at now: Instant) {
+    let header = workspaces[slot].header
+    generation = (generation + 1) & 0xff_ffff
+    var entry = Leaving()
+    entry.isUsed = true
+    entry.bundle = bundle
+    entry.redundancy = header.redundancy
+    entry.leafCount = header.leafCount
+    entry.storedForHours = header.storedForHours
+    entry.generation = generation
+    entry.startedAt = now
+    entry.waiterCount = waiterCount
+    leaving[slot] = entry
+    leavingCount += 1
+  }
+
+  /// Chooses holders for the shards that have none.
+  mutating func placeShards(_ slot: Int, at now: Instant) {
+    // All places first, so that every head names all intended holders.
+    for index in 0..<Int(leaving[slot].redundancy.shards) where leaving[slot].shards[index].progress == .unplaced {
+      let place = nextPlace(for: leaving[slot].bundle, excluding: leaving[slot].tried, at: now)
+      guard place != .nobody else {
+        leaving[slot].retryAt = min(leaving[slot].retryAt, now + .milliseconds(500))
+        break
+      }
+      leaving[slot].tried.insert(place)
+      leaving[slot].shards[index] = LeavingShard()
+      leaving[slot].shards[index].place = place
+      leaving[slot].shards[index].progress = .waiting
+      leaving[slot].shards[index].nextAt = now
+    }
+    for index in 0..<Int(leaving[slot].redundancy.shards) where leaving[slot].shards[index].progress == .waiting {
+      offer(slot, index, at: now)
+    }
+  }
+
+  private func emitHolders(_ slot: Int, into writer: inout ByteWriter) {
+    for index in 0..<Int(leaving[slot].redundancy.shards) {
+      let shard = leaving[slot].shards[index]
+      let id = shard.progress == .elsewhere ? leaving[slot].receipts[index].holder : nodeID(at: shard.place)
+      writer.u64(id.prefix)
+    }
+  }
+
+  /// Offers shard `index` to its place and lets its leaves follow.
+  private mutating func offer(_ slot: Int, _ index: Int, at now: Instant) {
+    let place = leaving[slot].shards[index].place
+    guard let member = place.index else {
+      appendOwnShard(slot, index, at: now)
+      return
+    }
+    guard mesh.members[member].isAlive else {
+      passOver(slot, index, .timeout, at: now)
+      return
+    }
+    guard Int(mesh.members[member].transfers) < Limits.transfersPerPeerMax else {
+      leaving[slot].shards[index].nextAt = now + .milliseconds(2)
+      return
+    }
+    mesh.members[member].transfers += 1
+    leaving[slot].shards[index].progress = .offered
+    leaving[slot].shards[index].offeredAt = now
+    leaving[slot].shards[index].heardAt = now
+    leaving[slot].shards[index].attempts = 0
+    leaving[slot].shards[index].toSend = Arrivals.allFrames(leafCount: leaving[slot].leafCount)
+    sendOffer(slot, index, member, at: now)
+  }
+
+  private mutating func sendOffer(_ slot: Int, _ index: Int, _ member: Int, at now: Instant) {
+    var storage = InlineArray<64, UInt8>(repeating: 0)
+    var span = storage.mutableSpan
+    var holders = unsafe ByteWriter(span.mutableBytes)
+    emitHolders(slot, into: &holders)
+    let transfer = transferID(slot, index)
+    let count = Int(leaving[slot].redundancy.shards)
+    let bytes = 4 + ShardHeadView.length(index: index, of: count)
+    var head = ByteWriter(scratch.mutableBytes(at: 0, count: Limits.shardHeadBytes + 4))
+    head.u32(transfer.rawValue)
+    workspaces[slot].emitShardHead(index, holders: holders.written, into: &head)
+    let written = scratch.bytes(at: 0, count: bytes)
+    mesh.send(.offerShard, contentBytes: bytes, to: member) { $0.bytes(written) }
+    let attempts = leaving[slot].shards[index].attempts
+    leaving[slot].shards[index].attempts = min(attempts + 1, 5)
+    let patience = Interval(microseconds: UInt64(mesh.members[member].roundTripMicroseconds) * 2)
+    leaving[slot].shards[index].nextAt = now + patience + Interval.milliseconds(60 << UInt64(attempts))
+  }
+
+  /// slot 4 bits, index 3, generation 24; bit 31 clear: a push.
+  private func transferID(_ slot: Int, _ index: Int) -> TransferID {
+    TransferID(rawValue: UInt32(slot) << 27 | UInt32(index) << 24 | leaving[slot].generation)
+  }
+
+  private func leavingShard(_ transfer: TransferID, from member: Int) -> (slot: Int, index: Int)? {
+    guard !transfer.isPull else { return nil }
+    let slot = Int(transfer.rawValue >> 27)
+    let index = Int(transfer.rawValue >> 24 & 7)
+    guard slot < leaving.count, leaving[slot].isUsed, !leaving[slot].isDone, leaving[slot].generation == transfer.rawValue & 0xff_ffff,
+      leaving[slot].shards[index].place == .member(member), leaving[slot].shards[index].progress == .offered
+    else { return nil }
+    return (slot, index)
+  }
+
+  private mutating func appendOwnShard(_ slot: Int, _ index: Int, at now: Instant) {
+    var storage = InlineArray<64, UInt8>(repeating: 0)
+    var span = storage.mutableSpan
+    var holders = unsafe ByteWriter(span.mutableBytes)
+    emitHolders(slot, into: &holders)
+    let header = workspaces[slot].header
+    let bytes =
+      ShardHeadView.length(index: index, of: Int(leaving[slot].redundancy.shards)) + header.shardDataBytes
+    let expiry = poweredHours + leaving[slot].storedForHours
+    let ticket = Ticket(.ownShard, index: slot << 3 | index, generation: UInt8(truncatingIfNeeded: leaving[slot].generation))
+    let prefixes = scratch.mutableBytes(at: 0, count: 64)
+    var copy = ByteWriter(prefixes)
+    copy.bytes(holders.written)
+    let holderBytes = scratch.bytes(at: 0, count: copy.count)
+    let answer = store.append(
+      .shard, key: leaving[slot].bundle, index: UInt8(index), expiryHours: expiry, byteCount: bytes,
+      ticket: ticket.rawValue
+    ) { workspaces[slot].emitShard(index, holders: holderBytes, into: &$0) }
+    switch answer {
+    case .queued:
+      leaving[slot].shards[index].progress = .appending
+      leaving[slot].shards[index].nextAt = .never
+    case .busy: leaving[slot].shards[index].nextAt = now + .milliseconds(1)
+    case .full: passOver(slot, index, .full, at: now)
+    case .broken: passOver(slot, index, .storage, at: now)
+    }
+  }
+
+  mutating func ownShardStored(_ ticket: Ticket, isDurable: Bool, at now: Instant) {
+    let (slot, index) = (ticket.index >> 3, ticket.index & 7)
+    guard leaving[slot].isUsed, !leaving[slot].isDone, UInt8(truncatingIfNeeded: leaving[slot].generation) == ticket.generation,
+      leaving[slot].shards[index].progress == .appending
+    else { return }
+    guard isDurable else {
+      passOver(slot, index, .storage, at: now)
+      return
+    }
+    let receipt = identity.receipt(
+      bundle: leaving[slot].bundle, index: UInt8(index), storedForHours: leaving[slot].storedForHours, in: network)
+    credit(slot, receipt, at: now)
+  }
+
+  /// The holder of shard `index` will not have it: the next rank is asked.
+  private mutating func passOver(_ slot: Int, _ index: Int, _ reason: FailureReason, at now: Instant) {
+    let shard = leaving[slot].shards[index]
+    if shard.progress == .offered, let member = shard.place.index, mesh.members[member].transfers > 0 {
+      mesh.members[member].transfers -= 1
+    }
+    leaving[slot].shards[index] = LeavingShard()
+    leaving[slot].lastRefusal = reason
+    leaving[slot].retryAt = min(leaving[slot].retryAt, now)
+  }
+
+  mutating func leavingLost(_ member: Int, at now: Instant) {
+    for slot in 0..<leaving.count where leaving[slot].isUsed && !leaving[slot].isDone {
+      for index in 0..<Int(leaving[slot].redundancy.shards) where leaving[slot].shards[index].place == .member(member) {
+        let progress = leaving[slot].shards[index].progress
+        if progress == .offered || progress == .waiting { passOver(slot, index, .timeout, at: now) }
+      }
+    }
+  }
+
+  // MARK: What holders say
+
+  mutating func receiveVerdict(_ content: RawSpan, from member: Int, at now: Instant) {
+    var reader = ByteReader(content)
+    guard let number = try? reader.u32(), let code = try? reader.u8(), reader.remaining == 0,
+      let verdict = TransferVerdict(rawValue: code)
+    else {
+      mesh.counters.malformed += 1
+      return
+    }
+    let transfer = TransferID(rawValue: number)
+    if transfer.isPull {
+      receivePullVerdict(transfer, verdict, from: member, at: now)
+      return
+    }
+    guard let (slot, index) = leavingShard(transfer, from: member) else {
+      mesh.counters.unexpected += 1
+      return
+    }
+    switch verdict {
+    case .accepted: leaving[slot].shards[index].heardAt = now
+    case .busy, .unknown:
+      // Busy ones are offered again; the leaves that are already under way are lost on them.
+      leaving[slot].shards[index].toSend = 0
+      let attempts = leaving[slot].shards[index].attempts
+      leaving[slot].shards[index].nextAt = now + Interval.milliseconds(5 << UInt64(attempts))
+    case .full: passOver(slot, index, .full, at: now)
+    case .quota: passOver(slot, index, .quota, at: now)
+    case .invalid, .distrusted, .absent: passOver(slot, index, .timeout, at: now)
+    }
+  }
+
+  mutating func receiveWantLeaves(_ content: RawSpan, from member: Int, at now: Instant) {
+    var reader = ByteReader(content)
+    guard let number = try? reader.u32(), let missing = try? reader.u64(), reader.remaining == 0 else {
+      mesh.counters.malformed += 1
+      return
+    }
+    guard let (slot, index) = leavingShard(TransferID(rawValue: number), from: member) else {
+      mesh.counters.unexpected += 1
+      mesh.send(.acceptShard, contentBytes: 5, to: member) { writer in
+        writer.u32(number)
+        writer.u8(TransferVerdict.unknown.rawValue)
+      }
+      return
+    }
+    leaving[slot].shards[index].heardAt = now
+    leaving[slot].shards[index].toSend |= missing & Arrivals.allFrames(leafCount: leaving[slot].leafCount)
+  }
+
+  mutating func receiveReceipt(_ content: RawSpan, from member: Int, at now: Instant) {
+    var reader = ByteReader(content)
+    guard let bundle = try? reader.bytes32(), let receipt = try? Receipt(&reader), reader.remaining == 0 else {
+      mesh.counters.malformed += 1
+      return
+    }
+    if mend.wantsReceipts, mend.bundle == bundle { mendReceipt(receipt, at: now) }
+    for slot in 0..<leaving.count where leaving[slot].isUsed && !leaving[slot].isDone && leaving[slot].bundle == bundle {
+      let index = Int(receipt.index)
+      guard index < Int(leaving[slot].redundancy.shards), leaving[slot].receiptMask & 1 << receipt.index == 0,
+        receipt.holder == mesh.members[member].id, receipt.storedForHours >= leaving[slot].storedForHours
+      else { return }
+      guard network.isValid(receipt, for: bundle) else {
+        mesh.counters.badSignature += 1
+        mesh.members[member].blameCount &+= 1
+        return
+      }
+      credit(slot, receipt, at: now)
+      return
+    }
+  }
+
+  /// Shard `receipt.index` is stored.
+  private mutating func credit(_ slot: Int, _ receipt: Receipt, at now: Instant) {
+    let index = Int(receipt.index)
+    let shard = leaving[slot].shards[index]
+    if shard.progress == .offered, let member = shard.place.index, mesh.members[member].transfers > 0 {
+      mesh.members[member].transfers -= 1
+    }
+    leaving[slot].shards[index].progress = .stored
+    leaving[slot].shards[index].toSend = 0
+    leaving[slot].shards[index].nextAt = .never
+    leaving[slot].receipts[index] = receipt
+    leaving[slot].receiptMask |= 1 << receipt.index
+    if leaving[slot].durableAt == .never && leaving[slot].isDurable {
+      leaving[slot].durableAt = now
+      becameDurable(slot, at: now)
+    }
+    if leaving[slot].isFull {
+      certify(slot, at: now)
+      finishLeaving(slot, at: now)
+    }
+  }
+
+  private mutating func becameDurable(_ slot: Int, at now: Instant) {
+    statistics.bundlesDurable += leaving[slot].isRepair ? 0 : 1
+    statistics.transactionsDurable += UInt64(leaving[slot].waiterCount)
+    for index in 0..<leaving[slot].waiterCount {
+      let waiter = leavingWaiters[slot * Limits.bundleTransactionsMax + index]
+      if waiter.isInOutbox { _ = store.finishOutbox(waiter.transaction, ticket: 0) }
+      answerStored(slot, index, isLast: false)
+    }
+  }
+
+  /// Publishes the certificate with the receipts there are, and keeps it beside the own shard.
+  mutating func certify(_ slot: Int, at now: Instant) {
+    let count = leaving[slot].receiptCount
+    guard count > leaving[slot].certifiedCount else { return }
+    leaving[slot].certifiedCount = count
+    let entry = leaving[slot]
+    let bytes = CertificateView.length(receipts: count)
+    let cell = workspaces[slot].header.cell
+    let emit: (inout ByteWriter) -> Void = { writer in
+      CertificateView.emitHead(
+        bundle: entry.bundle, cell: cell, redundancy: entry.redundancy, count: count, into: &writer)
+      for index in 0..<Int(entry.redundancy.shards) where entry.receiptMask & 1 << UInt8(index) != 0 {
+        entry.receipts[index].emit(into: &writer)
+      }
+    }
+    addItem(.certificate, bytes: bytes, at: now, emit)
+    if store.holds(.shard, entry.bundle) {
+      _ = store.append(
+        .certificate, key: entry.bundle, expiryHours: poweredHours + entry.storedForHours, byteCount: bytes,
+        ticket: 0, emit: emit)
+    }
+  }
+
+  // MARK: Time
+
+  mutating func tickLeaving(at now: Instant) {
+    guard leavingCount > 0 else { return }
+    for slot in 0..<leaving.count where leaving[slot].isUsed && !leaving[slot].isDone { tickLeaving(slot, at: now) }
+  }
+
+  private mutating func tickLeaving(_ slot: Int, at now: Instant) {
+    if now >= leaving[slot].retryAt {
+      leaving[slot].retryAt = .never
+      let isExhausted = nextPlace(for: leaving[slot].bundle, excluding: leaving[slot].tried, at: now) == .nobody
+      if isExhausted {
+        // Everybody was asked: who refused before may have room now.
+        leaving[slot].tried = PlaceSet()
+        for index in 0..<Int(leaving[slot].redundancy.shards) {
+          let shard = leaving[slot].shards[index]
+          if shard.progress == .elsewhere {
+            leaving[slot].tried.insert(place(prefix: leaving[slot].receipts[index].holder.prefix))
+          } else if shard.place != .nobody {
+            leaving[slot].tried.insert(shard.place)
+          }
+        }
+        leaving[slot].retryAt = now + .seconds(1)
+      }
+      if !isExhausted || now - leaving[slot].startedAt > .milliseconds(200) { placeShards(slot, at: now) }
+    }
+    for index in 0..<Int(leaving[slot].redundancy.shards) where now >= leaving[slot].shards[index].nextAt {
+      switch leaving[slot].shards[index].progress {
+      case .waiting: offer(slot, index, at: now)
+      case .offered:
+        guard let member = leaving[slot].shards[index].place.index else { break }
+        let shard = leaving[slot].shards[index]
+        if now - shard.heardAt > Limits.offerTimeout || now - shard.offeredAt > Limits.offerTimeout * 4 {
+          mesh.members[member].blameCount &+= 1
+          passOver(slot, index, .timeout, at: now)
+        } else {
+          if shard.toSend == 0 && shard.attempts > 2 {
+            leaving[slot].shards[index].toSend = Arrivals.allFrames(leafCount: leaving[slot].leafCount)
+          }
+          sendOffer(slot, index, member, at: now)
+        }
+      default: leaving[slot].shards[index].nextAt = .never
+      }
+    }
+    let age = now - leaving[slot].startedAt
+    if leaving[slot].isDurable {
+      if now - leaving[slot].durableAt >= .seconds(1) { certify(slot, at: now) }
+      // Durable and not full: others need the slot, or nobody can take the rest. Repair goes on from here.
+      let isInTheWay = leavingCount == Limits.leavingMax && now - leaving[slot].durableAt >= .seconds(3)
+      if isInTheWay || age >= Limits.placeTimeout { finishLeaving(slot, at: now) }
+    } else if age >= Limits.placeTimeout {
+      abandon(slot, at: now)
+    }
+  }
+
+  var leavingDeadline: Instant {
+    guard leavingCount > 0 else { return .never }
+    var earliest = Instant.never
+    for slot in 0..<leaving.count where leaving[slot].isUsed && !leaving[slot].isDone {
+      earliest = min(earliest, leaving[slot].retryAt)
+      earliest = min(earliest, leaving[slot].startedAt + Limits.placeTimeout)
+      if leaving[slot].isDurable && leaving[slot].certifiedCount < leaving[slot].receiptCount {
+        earliest = min(earliest, leaving[slot].durableAt + .seconds(1))
+      }
+      for index in 0..<Int(leaving[slot].redundancy.shards) {
+        earliest = min(earliest, leaving[slot].shards[index].nextAt)
+      }
+    }
+    return earliest
+  }
+
+  private mutating func finishLeaving(_ slot: Int, at now: Instant) {
+    certify(slot, at: now)
+    for index in 0..<leaving[slot].waiterCount { answerStored(slot, index, isLast: true) }
+    if leaving[slot].isFull && !leaving[slot].replaces.isZero { releaseOwn(leaving[slot].replaces, at: now) }
+    if leaving[slot].isRepair { statistics.bundlesRepaired += 1 }
+    if !leaving[slot].isFull { scan.isDue = true }
+    endLeaving(slot)
+  }
+
+  /// The bundle cannot be made durable: nothing of it stays behind, and whoever waits is told why.
+  private mutating func abandon(_ slot: Int, at now: Instant) {
+    statistics.bundlesFailed += 1
+    if !leaving[slot].isRepair { releaseOwn(leaving[slot].bundle, at: now) }
+    var hasOutbox = false
+    for index in 0..<leaving[slot].waiterCount {
+      let waiter = leavingWaiters[slot * Limits.bundleTransactionsMax + index]
+      if waiter.isInOutbox { hasOutbox = true }
+      if !waiter.isAnswered {
+        fail(
+          leaving[slot].lastRefusal, waiter.request, waiter.client, found: UInt8(leaving[slot].receiptCount),
+          needed: UInt8(leaving[slot].redundancy.quorum))
+      }
+    }
+    if hasOutbox { outboxReplayAt = min(outboxReplayAt, now + .seconds(5)) }
+    endLeaving(slot)
+  }
+
+  private mutating func endLeaving(_ slot: Int) {
+    for index in 0..<Int(leaving[slot].redundancy.shards) where leaving[slot].shards[index].progress == .offered {
+      if let member = leaving[slot].shards[index].place.index, mesh.members[member].transfers > 0 {
+        mesh.members[member].transfers -= 1
+      }
+    }
+    leaving[slot].isDone = true
+    if leaving[slot].readyCount == 0 { freeLeaving(slot) }
+  }
+
+  /// The slot can be used again.
+  mutating func freeLeaving(_ slot: Int) {
+    leaving[slot].isUsed = false
+    leavingCount -= 1
+  }
+
+  // MARK: Leaves
+
+  /// Writes the next leaf frame that is to be sent, one of each shard in turn.
+  mutating func emitLeaf(into writer: inout ByteWriter, at now: Instant) -> Endpoint? {
+    guard leavingCount > 0 else { return nil }
+    let positions = leaving.count * 8
+    for step in 0..<positions {
+      let position = (leafCursor + step) % positions
+      let (slot, index) = (position >> 3, position & 7)
+      guard leaving[slot].isUsed, !leaving[slot].isDone, leaving[slot].shards[index].toSend != 0,
+        let member = leaving[slot].shards[index].place.index
+      else { continue }
+      let frame = leaving[slot].shards[index].toSend.trailingZeroBitCount
+      leaving[slot].shards[index].toSend &= leaving[slot].shards[index].toSend - 1
+      leafCursor = position + 1
+      let first = frame * Limits.leavesPerFrame
+      let bytes = min(
+        Limits.leavesPerFrame * Limits.leafBytes, workspaces[slot].header.shardDataBytes - first * Limits.leafBytes)
+      let transfer = transferID(slot, index)
+      statistics.leafFramesSent += 1
+      return mesh.emitDatagram(.leaf, contentBytes: 6 + bytes, to: member, into: &writer) { writer in
+        writer.u32(transfer.rawValue)
+        writer.u16(UInt16(first))
+        workspaces[slot].emitLeaves(ofShard: index, first: first, count: Limits.leavesPerFrame, into: &writer)
+      }
+    }
+    return nil
+  }
+}

@@ -1,0 +1,107 @@
+// Who is to hold a bundle's shards. Everybody who knows the same members computes the same order, so a reader
+// finds the holders without asking; what only this node knows (who is full, slow, distrusted) merely vetoes.
+
+import Identity
+import Mesh
+import Wire
+
+/// Rendezvous order of nodes for a bundle.
+///
+/// - Source: Thaler and Ravishankar, "Using name-based mappings to increase hit rates", 1998; the weight enters
+///   as the best of `class + 1` draws, so a node of class c is chosen c + 1 times as often, in integers only.
+public enum Rendezvous {
+  /// The score of `node` for `bundle`: higher comes first. One SipHash a draw, at most eight.
+  public static func score(bundle: Digest, node: NodeID, capacityClass: UInt8) -> UInt64 {
+    let key = bundle.withBytes { ($0.loadWord(at: 0), $0.loadWord(at: 8)) }
+    var best: UInt64 = 0
+    var storage = InlineArray<33, UInt8>(repeating: 0)
+    var span = storage.mutableSpan
+    var bytes = unsafe span.mutableBytes
+    node.withBytes { bytes.copy(from: $0) }
+    for draw in 0...min(capacityClass, 7) {
+      bytes.storeBytes(of: draw, toByteOffset: 32, as: UInt8.self)
+      best = max(best, shortHash(bytes.bytes, key: key))
+    }
+    return best
+  }
+}
+
+/// A member, or the node itself.
+@frozen public struct Place: Equatable, BitwiseCopyable, Sendable {
+  /// Index of the member; −1 for the node itself, −2 for nobody.
+  public var member: Int16
+  /// The node itself.
+  public static let own = Place(member: -1)
+  /// Nobody.
+  public static let nobody = Place(member: -2)
+  /// Member `index`.
+  public static func member(_ index: Int) -> Place { Place(member: Int16(index)) }
+  /// Index of the member; nil for the node itself and for nobody.
+  public var index: Int? { member >= 0 ? Int(member) : nil }
+}
+
+/// A set of places.
+struct PlaceSet: BitwiseCopyable {
+  private var words = InlineArray<4, UInt64>(repeating: 0)
+  private var hasOwn = false
+
+  mutating func insert(_ place: Place) {
+    if let index = place.index { words[index >> 6] |= 1 << UInt64(index & 63) } else { hasOwn = true }
+  }
+  mutating func remove(_ place: Place) {
+    if let index = place.index { words[index >> 6] &= ~(1 << UInt64(index & 63)) } else { hasOwn = false }
+  }
+  func contains(_ place: Place) -> Bool {
+    if let index = place.index { return words[index >> 6] & 1 << UInt64(index & 63) != 0 }
+    return hasOwn
+  }
+}
+
+extension LightNode where Flash: ~Copyable {
+  /// The best-ranked place for `bundle` that is alive and not in `excluded`. O(members).
+  func nextPlace(for bundle: Digest, excluding excluded: PlaceSet, at now: Instant) -> Place {
+    var best = Place.nobody
+    var bestScore: UInt64 = 0
+    if !excluded.contains(.own) && !isStoreBroken {
+      best = .own
+      bestScore = Rendezvous.score(bundle: bundle, node: identity.publicKey, capacityClass: capacityClass)
+    }
+    for index in 0..<mesh.members.count {
+      let member = mesh.members[index]
+      guard member.isAlive, !excluded.contains(.member(index)) else { continue }
+      let score = Rendezvous.score(bundle: bundle, node: member.id, capacityClass: member.capacityClass)
+      guard best == .nobody || score > bestScore else { continue }
+      guard !evidence.weighs(on: member.id, at: now) else { continue }
+      best = .member(index)
+      bestScore = score
+    }
+    return best
+  }
+
+  /// Whether nothing can be appended to the own log any more.
+  var isStoreBroken: Bool {
+    if case .broken = store.condition { return true }
+    return false
+  }
+
+  /// Living members that may hold shards, this node included.
+  func eligibleCount(at now: Instant) -> Int {
+    var count = 1
+    for index in 0..<mesh.members.count where mesh.members[index].isAlive {
+      if evidence.count == 0 || !evidence.weighs(on: mesh.members[index].id, at: now) { count += 1 }
+    }
+    return count
+  }
+
+  /// The key at `place`.
+  func nodeID(at place: Place) -> NodeID {
+    if let index = place.index { return mesh.members[index].id }
+    return place == .own ? identity.publicKey : .zero
+  }
+
+  /// The place of the node whose key begins with `prefix`; nobody when it is not known.
+  func place(prefix: UInt64) -> Place {
+    if prefix == identity.publicKey.prefix { return .own }
+    return mesh.members.index(prefix: prefix).map { .member($0) } ?? .nobody
+  }
+}

@@ -1,0 +1,378 @@
+// Shards that are lost are made again, by one node: the first-ranked living holder. It also finishes what an
+// absent author left half done, and spreads what was stored while the mesh was small.
+//
+// One bundle at a time: load the own shard, ask everybody what they hold, decide what is missing, bring the
+// bundle back, make the missing shards, place them like those of a new bundle.
+
+import Coding
+import Identity
+import Mesh
+import Store
+import Wire
+
+/// The bundle that is being repaired.
+struct Mend: BitwiseCopyable {
+  enum Stage: UInt8, BitwiseCopyable { case idle, loading, surveying, retrieving }
+  var stage = Stage.idle
+  var bundle = Digest.zero
+  var author = NodeID.zero
+  var redundancy = Redundancy(dataShards: 1, shards: 1)
+  var ownIndex: UInt8 = 0
+  var storedForHours: UInt32 = 0
+  var intended = InlineArray<8, UInt64>(repeating: 0)
+  /// Who holds what, as far as receipts say.
+  var receipts = InlineArray<8, Receipt>(
+    repeating: Receipt(index: 0, holder: .zero, storedForHours: 0, signature: Signature()))
+  var receiptMask: UInt8 = 0
+  /// Holders that are gone, but not for long enough to be given up.
+  var awayMask: UInt8 = 0
+  var query: UInt32 = 0
+  var askedCount = 0
+  var isUpgrade = false
+  var wantsReceipts = false
+  var nextAt = Instant.never
+}
+
+/// A walk over all bundles, looking for what is to be repaired.
+struct RepairScan: BitwiseCopyable {
+  var isDue = false
+  var isRunning = false
+  var isLoading = false
+  var cursor: StoreCursor?
+  var nextAt = Instant.zero
+  var startedAt = Instant.zero
+}
+
+/// A bundle that is held here and has no certificate yet.
+struct Watched: BitwiseCopyable {
+  var bundle = Digest.zero
+  var since = Instant.zero
+}
+
+extension LightNode where Flash: ~Copyable {
+  // MARK: Without certificate
+
+  mutating func watch(_ bundle: Digest, at now: Instant) {
+    guard !store.holds(.certificate, bundle) else { return }
+    watched[watchNext] = Watched(bundle: bundle, since: now)
+    watchNext = (watchNext + 1) % watched.count
+  }
+
+  mutating func unwatch(_ bundle: Digest) {
+    for row in 0..<watched.count where watched[row].bundle == bundle { watched[row].bundle = .zero }
+  }
+
+  /// After a start: what the log found without certificate.
+  mutating func watchUncertified(at now: Instant) {
+    for position in 0..<store.uncertifiedCount { watch(store.uncertifiedBundle(position), at: now) }
+  }
+
+  // MARK: Time
+
+  mutating func tickRepair(at now: Instant) {
+    if now >= mend.nextAt {
+      switch mend.stage {
+      case .surveying: surveyed(at: now)
+      case .loading, .retrieving: mendAbandon(at: now)
+      case .idle: mend.nextAt = .never
+      }
+    }
+    guard now >= scan.nextAt else { return }
+    scan.nextAt = now + .milliseconds(scan.isRunning ? 20 : 1_000)
+    guard canSign, !isStopping, mend.stage == .idle, leavingCount < Limits.leavingMax / 2 else { return }
+    for row in 0..<watched.count where !watched[row].bundle.isZero {
+      guard now - watched[row].since >= Limits.completeAfter else { continue }
+      let bundle = watched[row].bundle
+      watched[row].since = now
+      if store.holds(.certificate, bundle) {
+        watched[row].bundle = .zero
+      } else {
+        startMend(bundle, isUpgrade: false, at: now)
+        return
+      }
+    }
+    runScan(at: now)
+  }
+
+  // MARK: Scanning
+
+  /// Whether a walk could find anything: a member has been gone long enough, or the mesh has grown.
+  private func isScanUseful(at now: Instant) -> Bool {
+    for member in 0..<mesh.members.count
+    where !mesh.members[member].isAlive && mesh.members[member].state != .known {
+      if now - mesh.members[member].stateSince >= configuration.repairAfter.0 { return true }
+    }
+    return false
+  }
+
+  private mutating func runScan(at now: Instant) {
+    guard !scan.isLoading else { return }
+    if !scan.isRunning {
+      let isPeriodic = now - scan.startedAt >= .seconds(30) && isScanUseful(at: now)
+      // A newcomer is given a moment: others may follow.
+      let isNews = scan.isDue && now - scan.startedAt >= .seconds(5)
+      guard isPeriodic || isNews else { return }
+      scan.isRunning = true
+      scan.isDue = false
+      scan.startedAt = now
+      scan.cursor = nil
+    }
+    let answer = store.loadNext(.shard, from: scan.cursor, ticket: Ticket(.scanLoad, index: 0).rawValue)
+    scan.isLoading = answer == .started
+  }
+
+  mutating func scanEnded() {
+    scan.isLoading = false
+    scan.isRunning = false
+  }
+
+  mutating func scanLoaded(_ ticket: Ticket, slot: Int, at now: Instant) {
+    scan.isLoading = false
+    scan.cursor = store.cursor(after: slot)
+    let bundle = store.record(in: slot).key
+    var decision: Bool?
+    if let shard = try? ShardView(store.bytes(of: slot)) { decision = isInNeed(shard.head, at: now) }
+    store.free(slot)
+    scan.nextAt = now
+    guard let isUpgrade = decision, mend.stage == .idle else { return }
+    scan.nextAt = now + .milliseconds(20)
+    for row in 0..<leaving.count where leaving[row].isUsed && leaving[row].bundle == bundle { return }
+    startMend(bundle, isUpgrade: isUpgrade, at: now)
+  }
+
+  /// Nil when nothing is to be done; true when the bundle is to be spread wider.
+  private func isInNeed(_ head: borrowing ShardHeadView, at now: Instant) -> Bool? {
+    let redundancy = head.header.redundancy
+    if head.record.author == identity.publicKey {
+      let wanted = configuration.redundancy.scaled(toMembers: eligibleCount(at: now))
+      if wanted.losses > redundancy.losses && redundancy.shards < configuration.redundancy.shards { return true }
+    }
+    var lost = 0
+    var longest = Interval(microseconds: 0)
+    for index in 0..<Int(redundancy.shards) {
+      let prefix = head.holder(index)
+      guard prefix != identity.publicKey.prefix else { continue }
+      guard let member = mesh.members.index(prefix: prefix) else { continue }
+      let holder = mesh.members[member]
+      guard holder.state == .failed || holder.state == .left else { continue }
+      lost += 1
+      longest = max(longest, now - holder.stateSince)
+    }
+    guard lost > 0 else { return nil }
+    return longest >= repairDelay(left: Int(redundancy.shards) - lost, k: Int(redundancy.dataShards)) ? false : nil
+  }
+
+  /// How long a holder must have been gone, by how many shards are left.
+  private func repairDelay(left: Int, k: Int) -> Interval {
+    if left <= k { return configuration.repairAfter.0 }
+    return left == k + 1 ? configuration.repairAfter.1 : configuration.repairAfter.2
+  }
+
+  // MARK: One bundle
+
+  private mutating func startMend(_ bundle: Digest, isUpgrade: Bool, at now: Instant) {
+    let answer = store.load(.shard, bundle, ticket: Ticket(.mendLoad, index: 0).rawValue)
+    guard answer == .started else { return }
+    mend = Mend()
+    mend.stage = .loading
+    mend.bundle = bundle
+    mend.isUpgrade = isUpgrade
+    mend.nextAt = now + .seconds(5)
+  }
+
+  mutating func mendLoaded(_ ticket: Ticket, slot: Int, at now: Instant) {
+    defer { store.free(slot) }
+    guard mend.stage == .loading, store.record(in: slot).key == mend.bundle,
+      let shard = try? ShardView(store.bytes(of: slot))
+    else { return }
+    mend.author = shard.head.record.author
+    mend.redundancy = shard.head.header.redundancy
+    mend.storedForHours = shard.head.header.storedForHours
+    mend.ownIndex = UInt8(shard.head.index)
+    for index in 0..<Int(mend.redundancy.shards) { mend.intended[index] = shard.head.holder(index) }
+    guard !mend.isUpgrade else {
+      startMendRetrieval(at: now)
+      return
+    }
+    let own = identity.receipt(
+      bundle: mend.bundle, index: mend.ownIndex, storedForHours: mend.storedForHours, in: network)
+    mend.receipts[Int(mend.ownIndex)] = own
+    mend.receiptMask = 1 << mend.ownIndex
+    mend.wantsReceipts = true
+    generation = (generation + 1) & 0xff_ffff
+    mend.query = 0x4000_0000 | generation
+    mend.stage = .surveying
+    mend.askedCount = 0
+    for member in 0..<mesh.members.count where mesh.members[member].isAlive {
+      mend.askedCount += 1
+      let frame = FindFrame(query: mend.query, flags: FindFrame.wantsReceipt, target: mend.bundle)
+      mesh.send(.find, contentBytes: FindFrame.byteCount, to: member) { frame.emit(into: &$0) }
+    }
+    mend.nextAt = now + .milliseconds(mend.askedCount == 0 ? 0 : 500)
+  }
+
+  mutating func mendFound(_ found: borrowing FoundFrame, from member: Int, at now: Instant) {
+    guard mend.stage == .surveying else { return }
+    mend.askedCount -= 1
+    // Receipts follow the answers that hold something: a moment for them.
+    if mend.askedCount == 0 { mend.nextAt = min(mend.nextAt, now + .milliseconds(20)) }
+  }
+
+  mutating func mendReceipt(_ receipt: Receipt, at now: Instant) {
+    guard mend.stage == .surveying, receipt.index < mend.redundancy.shards,
+      mend.receiptMask & 1 << receipt.index == 0, network.isValid(receipt, for: mend.bundle)
+    else { return }
+    mend.receipts[Int(receipt.index)] = receipt
+    mend.receiptMask |= 1 << receipt.index
+  }
+
+  /// Everybody has answered: is it this node's turn, and what is missing?
+  private mutating func surveyed(at now: Instant) {
+    let n = Int(mend.redundancy.shards)
+    let left = mend.receiptMask.nonzeroBitCount
+    let authorPlace = place(prefix: mend.author.prefix)
+    // The author finishes its own bundles as long as it is there.
+    if let author = authorPlace.index, mesh.members[author].isAlive,
+      !store.holds(.certificate, mend.bundle)
+    {
+      mendAbandon(at: now)
+      return
+    }
+    let ownScore = Rendezvous.score(bundle: mend.bundle, node: identity.publicKey, capacityClass: capacityClass)
+    for index in 0..<n where mend.receiptMask & 1 << UInt8(index) != 0 && UInt8(index) != mend.ownIndex {
+      guard let member = mesh.members.index(of: mend.receipts[index].holder) else { continue }
+      let other = mesh.members[member]
+      if Rendezvous.score(bundle: mend.bundle, node: other.id, capacityClass: other.capacityClass) > ownScore {
+        mendAbandon(at: now)  // somebody ranks before this node
+        return
+      }
+    }
+    mend.awayMask = 0
+    for index in 0..<n where mend.receiptMask & 1 << UInt8(index) == 0 {
+      guard let member = mesh.members.index(prefix: mend.intended[index]), !mesh.members[member].isAlive,
+        mesh.members[member].state != .known
+      else { continue }
+      if now - mesh.members[member].stateSince < repairDelay(left: left, k: Int(mend.redundancy.dataShards)) {
+        mend.awayMask |= 1 << UInt8(index)
+      }
+    }
+    if (mend.receiptMask | mend.awayMask).nonzeroBitCount == n {
+      // Nothing to make; if it had no certificate it has one now.
+      if mend.receiptMask.nonzeroBitCount >= mend.redundancy.quorum, !store.holds(.certificate, mend.bundle) {
+        publishMendCertificate(at: now)
+      }
+      mendAbandon(at: now)
+      return
+    }
+    startMendRetrieval(at: now)
+  }
+
+  private mutating func publishMendCertificate(at now: Instant) {
+    let found = mend
+    let count = found.receiptMask.nonzeroBitCount
+    let bytes = CertificateView.length(receipts: count)
+    let emit: (inout ByteWriter) -> Void = { writer in
+      CertificateView.emitHead(
+        bundle: found.bundle, cell: Self.cell, redundancy: found.redundancy, count: count, into: &writer)
+      for index in 0..<Int(found.redundancy.shards) where found.receiptMask & 1 << UInt8(index) != 0 {
+        found.receipts[index].emit(into: &writer)
+      }
+    }
+    addItem(.certificate, bytes: bytes, at: now, emit)
+    _ = store.append(
+      .certificate, key: found.bundle, expiryHours: poweredHours + found.storedForHours, byteCount: bytes, ticket: 0,
+      emit: emit)
+  }
+
+  private mutating func startMendRetrieval(at now: Instant) {
+    mend.stage = .retrieving
+    mend.wantsReceipts = false
+    mend.query = 0
+    mend.nextAt = now + .seconds(10)
+    let location = Location(transaction: mend.bundle, bundle: mend.bundle)
+    if !retrieve(location, client: 0, request: 0, isInternal: true, at: now) { mendAbandon(at: now) }
+  }
+
+  /// Enough shards are here: the missing ones are made and placed, or all of it anew with more redundancy.
+  mutating func mendRetrieved(_ row: Int, at now: Instant) {
+    defer {
+      endRetrieval(row)
+      mendAbandon(at: now)
+    }
+    guard mend.stage == .retrieving, retrievals[row].bundle == mend.bundle, let slot = freeLeaving(),
+      let records = decodePieces(row)
+    else { return }
+    if mend.isUpgrade {
+      upgrade(records, slot, at: now)
+      return
+    }
+    workspaces[slot].reset()
+    for position in 0..<retrievals[row].pieceCount {
+      let piece = retrievals[row].pieces[position]
+      let bytes = piece.source == .arrival ? arrivals.shard(piece.slot) : store.bytes(of: piece.slot)
+      guard let shard = try? ShardView(bytes) else { return }
+      if position == 0 { _ = workspaces[slot].begin(shard.head, network: network) }
+      _ = workspaces[slot].add(shard)
+    }
+    do {
+      _ = try workspaces[slot].decode(network: network, compressor: &compressor)
+      try workspaces[slot].rebuild(compressor: &compressor)
+    } catch {
+      return
+    }
+    startRepair(slot, at: now)
+  }
+
+  private mutating func startRepair(_ slot: Int, at now: Instant) {
+    let found = mend
+    prepareLeaving(slot, bundle: found.bundle, waiterCount: 0, at: now)
+    leaving[slot].isRepair = true
+    leaving[slot].tried.insert(.own)
+    for index in 0..<Int(found.redundancy.shards) {
+      let bit: UInt8 = 1 << UInt8(index)
+      guard (found.receiptMask | found.awayMask) & bit != 0 else { continue }
+      leaving[slot].shards[index].progress = .elsewhere
+      if found.receiptMask & bit != 0 {
+        leaving[slot].receipts[index] = found.receipts[index]
+        leaving[slot].receiptMask |= bit
+        let place = place(prefix: found.receipts[index].holder.prefix)
+        if place != .nobody { leaving[slot].tried.insert(place) }
+      } else {
+        leaving[slot].awayMask |= bit
+        leaving[slot].receipts[index] = Receipt(
+          index: UInt8(index), holder: mesh.members.index(prefix: found.intended[index]).map { mesh.members[$0].id } ?? .zero,
+          storedForHours: 0, signature: Signature())
+      }
+    }
+    if leaving[slot].isDurable { leaving[slot].durableAt = now }
+    placeShards(slot, at: now)
+  }
+
+  /// Bundles the same records again for the mesh as it is now; the old bundle goes when the new one is full.
+  private mutating func upgrade(_ records: RawSpan, _ slot: Int, at now: Instant) {
+    // The records lie in the compressor's memory, which encoding uses: the arrival of the bundle is the place
+    // for them meanwhile.
+    upgradeMemory.write(records, at: 0)
+    let copy = upgradeMemory.bytes(at: 0, count: records.byteCount)
+    var walk = RecordWalk(copy)
+    var count = 0
+    while let record = try? walk.next() {
+      network.id(of: record).withBytes { upgradeMemory.write($0, at: Limits.bundleBytes + count * 32) }
+      count += 1
+    }
+    let redundancy = configuration.redundancy.scaled(toMembers: eligibleCount(at: now))
+    let bundle = workspaces[slot].encode(
+      records: copy, ids: upgradeMemory.bytes(at: Limits.bundleBytes, count: count * 32), redundancy: redundancy,
+      cell: Self.cell, storedForHours: mend.storedForHours, head: head(.bundleHeader, at: now), key: identity,
+      network: network, compressor: &compressor)
+    prepareLeaving(slot, bundle: bundle, waiterCount: 0, at: now)
+    leaving[slot].replaces = mend.bundle
+    placeShards(slot, at: now)
+    statistics.bundlesUpgraded += 1
+  }
+
+  mutating func mendAbandon(at now: Instant) {
+    mend = Mend()
+    scan.nextAt = min(scan.nextAt, now + .milliseconds(20))
+  }
+}

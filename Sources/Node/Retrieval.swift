@@ -1,0 +1,523 @@
+// Bringing a transaction back: from the own log if it can be, then from the holders, asking for exactly as many
+// shards as are missing and for more only after a while; who holds an unknown id is asked of everybody, and at
+// last of the whole mesh by a repair request.
+
+import Coding
+import Identity
+import Mesh
+import Store
+import Wire
+
+/// A shard that a retrieval has got.
+struct Piece: BitwiseCopyable {
+  enum Source: UInt8, BitwiseCopyable { case none, readSlot, arrival }
+  var source = Source.none
+  var slot = 0
+  var index: UInt8 = 0
+  var holder: UInt64 = 0
+}
+
+/// One get.
+struct Retrieval: BitwiseCopyable {
+  enum Stage: UInt8, BitwiseCopyable {
+    case free
+    /// The transaction is in the bundler or on its way: wait until it is somewhere.
+    case leaving
+    /// The own log is being asked.
+    case local
+    /// Holders are being asked.
+    case asking
+    /// Everybody is being asked who holds it.
+    case finding
+    /// The mesh has been asked by a repair request.
+    case requesting
+    /// All there: the answer is made when the client can take it.
+    case ready
+  }
+  var stage = Stage.free
+  var generation: UInt8 = 0
+  var client: UInt32 = 0
+  var request: UInt32 = 0
+  /// For the repairer, not for a client.
+  var isInternal = false
+  var target = Digest.zero
+  var bundle = Digest.zero
+  var k = 0
+  var n = 0
+  var holders = InlineArray<8, UInt64>(repeating: 0)
+  var pieces = InlineArray<8, Piece>(repeating: Piece())
+  var pieceCount = 0
+  var hasRecord = false
+  /// Who was asked for a shard.
+  var asked = PlaceSet()
+  /// Of those, who has not answered.
+  var pending = PlaceSet()
+  var pendingCount = 0
+  /// Who was asked who holds it, and has not answered.
+  var finding = PlaceSet()
+  var findingCount = 0
+  var hasAskedAll = false
+  var startedAt = Instant.zero
+  var nextAt = Instant.never
+  var deadline = Instant.never
+
+  var isEnough: Bool { hasRecord || (k > 0 && pieceCount >= k) }
+}
+
+extension LightNode where Flash: ~Copyable {
+  /// Starts a get; false when too many run.
+  mutating func retrieve(
+    _ location: Location, client: UInt32, request: UInt32, isInternal: Bool, at now: Instant
+  ) -> Bool {
+    for row in 0..<retrievals.count where retrievals[row].stage == .free {
+      let generation = retrievals[row].generation &+ 1
+      retrievals[row] = Retrieval()
+      retrievals[row].generation = generation
+      retrievals[row].client = client
+      retrievals[row].request = request
+      retrievals[row].isInternal = isInternal
+      retrievals[row].target = location.transaction
+      retrievals[row].bundle = location.bundle
+      retrievals[row].startedAt = now
+      retrievals[row].deadline = now + Limits.getTimeout
+      startLocal(row, at: now)
+      return true
+    }
+    return false
+  }
+
+  private func ticket(_ purpose: Ticket.Purpose, _ row: Int) -> StoreTicket {
+    Ticket(purpose, index: row, generation: retrievals[row].generation).rawValue
+  }
+
+  private func isCurrent(_ ticket: Ticket) -> Bool {
+    retrievals[ticket.index].stage == .local && retrievals[ticket.index].generation == ticket.generation
+  }
+
+  private mutating func startLocal(_ row: Int, at now: Instant) {
+    let target = retrievals[row].target
+    if !retrievals[row].isInternal, !bundler.record(of: target).isEmpty {
+      bundler.dueAt = min(bundler.dueAt, now)
+      retrievals[row].stage = .leaving
+      retrievals[row].nextAt = now + .milliseconds(2)
+      return
+    }
+    for slot in 0..<leaving.count where leaving[slot].isUsed && !leaving[slot].isDurable {
+      for index in 0..<leaving[slot].waiterCount
+      where leavingWaiters[slot * Limits.bundleTransactionsMax + index].transaction == target {
+        retrievals[row].bundle = leaving[slot].bundle
+        retrievals[row].stage = .leaving
+        retrievals[row].nextAt = now + .milliseconds(2)
+        return
+      }
+    }
+    retrievals[row].stage = .local
+    retrievals[row].nextAt = .never
+    let answer: ReadAnswer
+    if !retrievals[row].bundle.isZero && store.holds(.shard, retrievals[row].bundle) {
+      answer = store.load(.shard, retrievals[row].bundle, ticket: ticket(.retrievalLoad, row))
+    } else if !retrievals[row].bundle.isZero {
+      startAsking(row, at: now)
+      return
+    } else if store.holds(.outbox, target) {
+      answer = store.load(.outbox, target, ticket: ticket(.retrievalLoad, row))
+    } else {
+      answer = store.locate(target, ticket: ticket(.retrievalLocate, row))
+    }
+    if answer == .busy { retrievals[row].nextAt = now + .milliseconds(1) }
+  }
+
+  mutating func retrievalLoaded(_ ticket: Ticket, slot: Int, at now: Instant) {
+    guard isCurrent(ticket) else {
+      store.free(slot)
+      return
+    }
+    let row = ticket.index
+    let loaded = store.record(in: slot)
+    if loaded.kind == .outbox {
+      retrievals[row].hasRecord = true
+      add(Piece(source: .readSlot, slot: slot, index: 0, holder: identity.publicKey.prefix), to: row, at: now)
+      return
+    }
+    guard let shard = try? ShardView(store.bytes(of: slot)) else {
+      store.free(slot)
+      startAsking(row, at: now)
+      return
+    }
+    retrievals[row].bundle = loaded.key
+    learn(shard.head, row)
+    add(
+      Piece(source: .readSlot, slot: slot, index: UInt8(shard.head.index), holder: identity.publicKey.prefix),
+      to: row, at: now)
+  }
+
+  private mutating func learn(_ head: borrowing ShardHeadView, _ row: Int) {
+    retrievals[row].k = Int(head.header.redundancy.dataShards)
+    retrievals[row].n = Int(head.header.redundancy.shards)
+    for index in 0..<retrievals[row].n { retrievals[row].holders[index] = head.holder(index) }
+  }
+
+  mutating func retrievalLocated(_ ticket: Ticket, bundle: Digest, at now: Instant) {
+    guard isCurrent(ticket) else { return }
+    retrievals[ticket.index].bundle = bundle
+    startLocal(ticket.index, at: now)
+  }
+
+  mutating func retrievalNotHere(_ ticket: Ticket, at now: Instant) {
+    guard isCurrent(ticket) else { return }
+    startAsking(ticket.index, at: now)
+  }
+
+  private mutating func add(_ piece: Piece, to row: Int, at now: Instant) {
+    for position in 0..<retrievals[row].pieceCount where retrievals[row].pieces[position].index == piece.index {
+      drop(piece)
+      return
+    }
+    retrievals[row].pieces[retrievals[row].pieceCount] = piece
+    retrievals[row].pieceCount += 1
+    if retrievals[row].isEnough {
+      retrievals[row].stage = .ready
+      retrievals[row].nextAt = .never
+      retrievals[row].deadline = .never
+      if retrievals[row].isInternal { mendRetrieved(row, at: now) }
+    } else if retrievals[row].stage == .local {
+      startAsking(row, at: now)
+    }
+  }
+
+  private mutating func drop(_ piece: Piece) {
+    switch piece.source {
+    case .readSlot: store.free(piece.slot)
+    case .arrival: arrivals.free(piece.slot)
+    case .none: break
+    }
+  }
+
+  // MARK: Asking holders
+
+  private mutating func startAsking(_ row: Int, at now: Instant) {
+    retrievals[row].asked.insert(.own)
+    if retrievals[row].bundle.isZero {
+      find(row, at: now)
+    } else {
+      retrievals[row].stage = .asking
+      ask(row, spare: 0, at: now)
+    }
+  }
+
+  /// Asks for as many shards as are missing and not on their way, and `spare` more.
+  private mutating func ask(_ row: Int, spare: Int, at now: Instant) {
+    let needed = max(1, retrievals[row].k == 0 ? Int(configuration.redundancy.dataShards) : retrievals[row].k)
+    var missing = needed - retrievals[row].pieceCount - retrievals[row].pendingCount + spare
+    while missing > 0, let member = nextHolder(row, at: now) {
+      wantShard(row, from: member)
+      missing -= 1
+    }
+    if retrievals[row].pendingCount == 0 {
+      if retrievals[row].hasAskedAll { request(row, at: now) } else { find(row, at: now) }
+      return
+    }
+    retrievals[row].nextAt = now + patience()
+  }
+
+  /// How long an answer may take before somebody else is asked too.
+  private mutating func patience() -> Interval {
+    var slowest: UInt64 = 0
+    for index in 0..<mesh.members.count where mesh.members[index].isAlive {
+      slowest = max(slowest, UInt64(mesh.members[index].roundTripMicroseconds))
+    }
+    let jitter = gossip.drawJitter() & 0x3fff
+    return Interval(microseconds: min(40_000 + 3 * slowest + jitter, 400_000))
+  }
+
+  /// The next member to ask: named holders first, then the order in which everybody would have placed it.
+  private func nextHolder(_ row: Int, at now: Instant) -> Int? {
+    for index in 0..<retrievals[row].n {
+      guard let member = mesh.members.index(prefix: retrievals[row].holders[index]) else { continue }
+      if mesh.members[member].isAlive && !retrievals[row].asked.contains(.member(member)) { return member }
+    }
+    guard retrievals[row].n == 0 else { return nil }
+    // Without a head: the first ranks, as many as a bundle has at most shards here.
+    var count = 0
+    for index in 0..<mesh.members.count where retrievals[row].asked.contains(.member(index)) { count += 1 }
+    guard count < Int(configuration.redundancy.shards) + 1 else { return nil }
+    return nextPlace(for: retrievals[row].bundle, excluding: retrievals[row].asked, at: now).index
+  }
+
+  /// Bit 31: a pull; row 4 bits, generation 8 bits.
+  private func transferID(_ row: Int) -> TransferID {
+    TransferID(rawValue: 0x8000_0000 | UInt32(row) << 8 | UInt32(retrievals[row].generation))
+  }
+
+  private func row(of transfer: TransferID) -> Int? {
+    let row = Int(transfer.rawValue >> 8 & 0xff)
+    guard transfer.isPull, row < retrievals.count, retrievals[row].stage != .free,
+      retrievals[row].generation == UInt8(truncatingIfNeeded: transfer.rawValue)
+    else { return nil }
+    return row
+  }
+
+  private mutating func wantShard(_ row: Int, from member: Int) {
+    retrievals[row].asked.insert(.member(member))
+    if !retrievals[row].pending.contains(.member(member)) {
+      retrievals[row].pending.insert(.member(member))
+      retrievals[row].pendingCount += 1
+    }
+    let want = WantShardFrame(
+      transfer: transferID(row), bundle: retrievals[row].bundle, index: WantShardFrame.anyIndex)
+    mesh.send(.wantShard, contentBytes: WantShardFrame.byteCount, to: member) { want.emit(into: &$0) }
+  }
+
+  private mutating func answered(_ row: Int, by member: Int) {
+    guard retrievals[row].pending.contains(.member(member)) else { return }
+    retrievals[row].pending.remove(.member(member))
+    retrievals[row].pendingCount -= 1
+  }
+
+  /// The head of a shard that was asked for.
+  mutating func receivePullHead(
+    _ transfer: TransferID, _ head: borrowing ShardHeadView, from member: Int, at now: Instant
+  ) {
+    guard let row = row(of: transfer), retrievals[row].pending.contains(.member(member)),
+      retrievals[row].stage == .asking || retrievals[row].stage == .finding || retrievals[row].stage == .requesting,
+      network.id(of: head.record) == retrievals[row].bundle
+    else {
+      mesh.counters.unexpected += 1
+      return
+    }
+    if arrivals.slot(of: transfer, from: member) != nil { return }
+    learn(head, row)
+    if arrivals.begin(head, bundle: retrievals[row].bundle, from: member, transfer: transfer, at: now) == nil {
+      // No room for it now: ask again when others have been answered.
+      answered(row, by: member)
+      retrievals[row].asked.remove(.member(member))
+      retrievals[row].nextAt = min(retrievals[row].nextAt, now + .milliseconds(5))
+      return
+    }
+    retrievals[row].nextAt = max(retrievals[row].nextAt, now + patience())
+  }
+
+  /// A shard that was asked for is whole.
+  mutating func pulled(_ slot: Int, at now: Instant) {
+    let arrival = arrivals[slot]
+    guard let row = row(of: arrival.transfer), retrievals[row].stage != .ready, retrievals[row].stage != .local else {
+      arrivals.free(slot)
+      return
+    }
+    answered(row, by: arrival.member)
+    guard let shard = try? ShardView(arrivals.shard(slot)), isIntact(shard) else {
+      mesh.members[arrival.member].blameCount &+= 1
+      arrivals.free(slot)
+      ask(row, spare: 0, at: now)
+      return
+    }
+    add(
+      Piece(source: .arrival, slot: slot, index: arrival.index, holder: mesh.members[arrival.member].id.prefix),
+      to: row, at: now)
+    if retrievals[row].stage == .asking && retrievals[row].pendingCount == 0 { ask(row, spare: 0, at: now) }
+  }
+
+  mutating func receivePullVerdict(
+    _ transfer: TransferID, _ verdict: TransferVerdict, from member: Int, at now: Instant
+  ) {
+    guard let row = row(of: transfer), retrievals[row].pending.contains(.member(member)) else { return }
+    answered(row, by: member)
+    if verdict == .busy {
+      retrievals[row].asked.remove(.member(member))
+      retrievals[row].nextAt = min(retrievals[row].nextAt, now + .milliseconds(10))
+    } else if retrievals[row].stage == .asking {
+      ask(row, spare: 0, at: now)
+    }
+  }
+
+  mutating func retrievalLost(_ member: Int, at now: Instant) {
+    for row in 0..<retrievals.count where retrievals[row].stage != .free && retrievals[row].stage != .ready {
+      if retrievals[row].finding.contains(.member(member)) {
+        retrievals[row].finding.remove(.member(member))
+        retrievals[row].findingCount -= 1
+      }
+      guard retrievals[row].pending.contains(.member(member)) else { continue }
+      answered(row, by: member)
+      if retrievals[row].stage == .asking { ask(row, spare: 0, at: now) }
+    }
+  }
+
+  // MARK: Finding
+
+  private mutating func find(_ row: Int, at now: Instant) {
+    retrievals[row].stage = .finding
+    retrievals[row].hasAskedAll = true
+    let target = retrievals[row].bundle.isZero || retrievals[row].k == 0
+      ? retrievals[row].target : retrievals[row].bundle
+    let query = transferID(row).rawValue
+    for member in 0..<mesh.members.count where mesh.members[member].isAlive {
+      retrievals[row].finding.insert(.member(member))
+      retrievals[row].findingCount += 1
+      let frame = FindFrame(query: query, flags: 0, target: target)
+      mesh.send(.find, contentBytes: FindFrame.byteCount, to: member) { frame.emit(into: &$0) }
+    }
+    if retrievals[row].findingCount == 0 {
+      request(row, at: now)
+    } else {
+      retrievals[row].nextAt = now + .milliseconds(500)
+    }
+  }
+
+  mutating func receiveFound(_ content: RawSpan, from member: Int, at now: Instant) {
+    guard let found = try? FoundFrame(content) else {
+      mesh.counters.malformed += 1
+      return
+    }
+    if mend.query == found.query && mend.query != 0 {
+      mendFound(found, from: member, at: now)
+      return
+    }
+    guard let row = row(of: TransferID(rawValue: found.query)),
+      retrievals[row].finding.contains(.member(member))
+    else {
+      mesh.counters.unexpected += 1
+      return
+    }
+    retrievals[row].finding.remove(.member(member))
+    retrievals[row].findingCount -= 1
+    guard retrievals[row].stage == .finding else { return }
+    if found.state != .absent {
+      if retrievals[row].bundle.isZero || retrievals[row].k == 0 {
+        retrievals[row].bundle = found.bundle
+        retrievals[row].k = Int(found.redundancy.dataShards)
+        retrievals[row].n = Int(found.redundancy.shards)
+        for index in 0..<retrievals[row].n { retrievals[row].holders[index] = found.holder(index) }
+      }
+      if found.state == .holds && found.bundle == retrievals[row].bundle
+        && retrievals[row].pieceCount + retrievals[row].pendingCount < retrievals[row].k
+      {
+        wantShard(row, from: member)
+      }
+    }
+    if retrievals[row].findingCount == 0 { foundAll(row, at: now) }
+  }
+
+  /// Everybody has said who holds it, or has had the time to.
+  private mutating func foundAll(_ row: Int, at now: Instant) {
+    retrievals[row].stage = .asking
+    if retrievals[row].bundle.isZero {
+      request(row, at: now)
+    } else {
+      ask(row, spare: 0, at: now)
+    }
+  }
+
+  // MARK: The last resort
+
+  private mutating func request(_ row: Int, at now: Instant) {
+    guard retrievals[row].stage != .requesting, mesh.members.aliveCount > 0, canSign else {
+      giveUp(row, at: now)
+      return
+    }
+    retrievals[row].stage = .requesting
+    let target = retrievals[row].target
+    announce(.repairRequest, bodyBytes: 32, at: now) { RepairRequest(target: target).emit(into: &$0) }
+    retrievals[row].nextAt = now + .milliseconds(600)
+    statistics.repairRequestsMade += 1
+  }
+
+  mutating func retrievalHeard(_ heard: RepairAcknowledgement, by holder: NodeID, at now: Instant) {
+    for row in 0..<retrievals.count where retrievals[row].stage == .requesting {
+      guard heard.target == retrievals[row].target else { continue }
+      guard retrievals[row].bundle.isZero || retrievals[row].bundle == heard.bundle || retrievals[row].pieceCount == 0
+      else { continue }
+      retrievals[row].bundle = heard.bundle
+      guard let member = mesh.members.index(of: holder), mesh.members[member].isAlive,
+        !retrievals[row].asked.contains(.member(member))
+      else { continue }
+      wantShard(row, from: member)
+      retrievals[row].stage = .asking
+      retrievals[row].nextAt = now + patience()
+    }
+  }
+
+  private mutating func giveUp(_ row: Int, at now: Instant) {
+    let retrieval = retrievals[row]
+    if retrieval.isInternal {
+      endRetrieval(row)
+      mendAbandon(at: now)
+      return
+    }
+    if retrieval.k > 0 {
+      var missing = InlineArray<8, UInt64>(repeating: 0)
+      var count = 0
+      for index in 0..<retrieval.n {
+        var isHere = false
+        for position in 0..<retrieval.pieceCount where retrieval.pieces[position].holder == retrieval.holders[index] {
+          isHere = true
+        }
+        if !isHere {
+          missing[count] = retrieval.holders[index]
+          count += 1
+        }
+      }
+      fail(
+        .notEnoughShards, retrieval.request, retrieval.client, found: UInt8(retrieval.pieceCount),
+        needed: UInt8(retrieval.k), missing: missing, missingCount: count)
+    } else {
+      fail(.notFound, retrieval.request, retrieval.client)
+    }
+    endRetrieval(row)
+  }
+
+  mutating func endRetrieval(_ row: Int) {
+    for position in 0..<retrievals[row].pieceCount { drop(retrievals[row].pieces[position]) }
+    let transfer = transferID(row)
+    for slot in 0..<arrivals.count where arrivals[slot].isUsed && arrivals[slot].transfer == transfer {
+      arrivals.free(slot)
+    }
+    retrievals[row].stage = .free
+    retrievals[row].pieceCount = 0
+  }
+
+  // MARK: Time
+
+  mutating func tickRetrievals(at now: Instant) {
+    for row in 0..<retrievals.count where retrievals[row].stage != .free && retrievals[row].stage != .ready {
+      if now >= retrievals[row].deadline {
+        giveUp(row, at: now)
+        continue
+      }
+      guard now >= retrievals[row].nextAt else { continue }
+      retrievals[row].nextAt = .never
+      switch retrievals[row].stage {
+      case .leaving, .local: startLocal(row, at: now)
+      case .asking: ask(row, spare: 1, at: now)
+      case .finding: foundAll(row, at: now)
+      case .requesting: giveUp(row, at: now)
+      case .free, .ready: break
+      }
+    }
+  }
+
+  var retrievalDeadline: Instant {
+    var earliest = Instant.never
+    for row in 0..<retrievals.count where retrievals[row].stage != .free && retrievals[row].stage != .ready {
+      earliest = min(earliest, min(retrievals[row].nextAt, retrievals[row].deadline))
+    }
+    return earliest
+  }
+
+  // MARK: The record
+
+  /// Gives the pieces of a retrieval to `workspace` and decodes them. Nil when they do not fit together.
+  @_lifetime(immortal)
+  mutating func decodePieces(_ row: Int) -> RawSpan? {
+    let retrieval = retrievals[row]
+    decoder.reset()
+    for position in 0..<retrieval.pieceCount {
+      let piece = retrieval.pieces[position]
+      let bytes = piece.source == .arrival ? arrivals.shard(piece.slot) : store.bytes(of: piece.slot)
+      guard let shard = try? ShardView(bytes) else { return nil }
+      if position == 0 { _ = decoder.begin(shard.head, network: network) }
+      _ = decoder.add(shard)
+    }
+    guard let records = try? decoder.decode(network: network, compressor: &compressor) else { return nil }
+    return records
+  }
+}

@@ -1,0 +1,123 @@
+// Shards for others: read from the log, sent as a head and the leaf frames that were asked for, and forgotten.
+// What gets lost is asked for again, so nothing is kept about who was served.
+
+import Mesh
+import Store
+import Wire
+
+/// A shard that somebody asked for.
+struct Serving: BitwiseCopyable {
+  static let countMax = 32
+  enum Stage: UInt8, BitwiseCopyable { case free, queued, loading, sending }
+  var stage = Stage.free
+  var member: UInt16 = 0
+  var want = WantShardFrame(transfer: TransferID(rawValue: 0), bundle: .zero, index: 0)
+  var slot = 0
+  var toSend: UInt64 = 0
+}
+
+extension LightNode where Flash: ~Copyable {
+  mutating func receiveWantShard(_ content: RawSpan, from member: Int, at now: Instant) {
+    guard let want = try? WantShardFrame(content) else {
+      mesh.counters.malformed += 1
+      return
+    }
+    guard store.holds(.shard, want.bundle) else {
+      sendVerdict(.absent, want.transfer, to: member)
+      return
+    }
+    var free: Int?
+    for row in 0..<servings.count {
+      if servings[row].stage == .free {
+        free = free ?? row
+      } else if servings[row].want.transfer == want.transfer && Int(servings[row].member) == member {
+        return  // it is on its way
+      }
+    }
+    guard let row = free else {
+      sendVerdict(.busy, want.transfer, to: member)
+      return
+    }
+    servings[row] = Serving(stage: .queued, member: UInt16(member), want: want)
+    tickServing(at: now)
+  }
+
+  /// Starts reading for those who wait.
+  mutating func tickServing(at now: Instant) {
+    for row in 0..<servings.count where servings[row].stage == .queued {
+      let want = servings[row].want
+      let index = want.index == WantShardFrame.anyIndex ? nil : want.index
+      let answer = store.load(.shard, want.bundle, index: index, ticket: Ticket(.serve, index: row).rawValue)
+      guard answer == .started else { return }
+      servings[row].stage = .loading
+    }
+  }
+
+  mutating func serveLoaded(_ ticket: Ticket, slot: Int, at now: Instant) {
+    let serving = servings[ticket.index]
+    let member = Int(serving.member)
+    guard serving.stage == .loading, mesh.members[member].isAlive,
+      let shard = try? ShardView(store.bytes(of: slot))
+    else {
+      servings[ticket.index].stage = .free
+      store.free(slot)
+      return
+    }
+    let want = serving.want
+    if want.missing == .max {
+      let head = shard.head.bytes
+      mesh.send(.offerShard, contentBytes: 4 + head.byteCount, to: member) { writer in
+        writer.u32(want.transfer.rawValue)
+        writer.bytes(head)
+      }
+    }
+    servings[ticket.index].stage = .sending
+    servings[ticket.index].slot = slot
+    servings[ticket.index].toSend = want.missing & Arrivals.allFrames(leafCount: shard.head.header.leafCount)
+    statistics.shardsServed += 1
+  }
+
+  mutating func serveAbsent(_ ticket: Ticket, at now: Instant) {
+    let serving = servings[ticket.index]
+    guard serving.stage == .loading else { return }
+    servings[ticket.index].stage = .free
+    sendVerdict(.absent, serving.want.transfer, to: Int(serving.member))
+  }
+
+  /// Writes the next leaf frame that somebody asked for.
+  mutating func emitServedLeaf(into writer: inout ByteWriter, at now: Instant) -> Endpoint? {
+    for step in 0..<servings.count {
+      let row = (servingTurn + step) % servings.count
+      guard servings[row].stage == .sending else { continue }
+      let serving = servings[row]
+      let member = Int(serving.member)
+      guard serving.toSend != 0, mesh.members[member].isAlive,
+        let shard = try? ShardView(store.bytes(of: serving.slot))
+      else {
+        servings[row].stage = .free
+        store.free(serving.slot)
+        tickServing(at: now)
+        continue
+      }
+      let frame = serving.toSend.trailingZeroBitCount
+      servings[row].toSend &= serving.toSend - 1
+      servingTurn = row
+      let start = frame * Limits.leavesPerFrame * Limits.leafBytes
+      let end = min(start + Limits.leavesPerFrame * Limits.leafBytes, shard.data.byteCount)
+      let leaves = shard.data.extracting(start..<end)
+      statistics.leafFramesSent += 1
+      let endpoint = mesh.emitDatagram(.leaf, contentBytes: 6 + leaves.byteCount, to: member, into: &writer) {
+        $0.u32(serving.want.transfer.rawValue)
+        $0.u16(UInt16(frame * Limits.leavesPerFrame))
+        $0.bytes(leaves)
+      }
+      if servings[row].toSend == 0 {
+        servings[row].stage = .free
+        store.free(serving.slot)
+        tickServing(at: now)
+      }
+      return endpoint
+    }
+    return nil
+  }
+}

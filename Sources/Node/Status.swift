@@ -1,0 +1,146 @@
+// What `hotaru status` shows.
+
+import DAG
+import Mesh
+import Store
+import Wire
+
+/// What the node has done since its start.
+public struct NodeStatistics: BitwiseCopyable, Sendable {
+  /// Transactions that clients submitted.
+  public var transactionsSubmitted: UInt64 = 0
+  /// Transactions that became durable.
+  public var transactionsDurable: UInt64 = 0
+  /// Own vertices.
+  public var verticesMade: UInt64 = 0
+  /// Vertices of others.
+  public var verticesHeard: UInt64 = 0
+  /// Own bundles.
+  public var bundlesMade: UInt64 = 0
+  /// Of those, the ones that became durable.
+  public var bundlesDurable: UInt64 = 0
+  /// Of those, the ones that did not in time.
+  public var bundlesFailed: UInt64 = 0
+  /// Bundles of which lost shards were made again.
+  public var bundlesRepaired: UInt64 = 0
+  /// Bundles that were spread wider when the mesh had grown.
+  public var bundlesUpgraded: UInt64 = 0
+  /// Bundles let go on their author's word.
+  public var bundlesReleased: UInt64 = 0
+  /// Shards written for others.
+  public var shardsHeld: UInt64 = 0
+  /// Shards read for others.
+  public var shardsServed: UInt64 = 0
+  /// Leaf frames sent.
+  public var leafFramesSent: UInt64 = 0
+  /// Times that missing leaves were asked for.
+  public var repeatsAsked: UInt64 = 0
+  /// Transactions brought back.
+  public var retrieved: UInt64 = 0
+  /// Repair requests made.
+  public var repairRequestsMade: UInt64 = 0
+  /// Repair requests answered.
+  public var repairRequestsAnswered: UInt64 = 0
+  /// Requests that failed.
+  public var requestsFailed: UInt64 = 0
+  /// Answers for which there was no row.
+  public var answersDropped: UInt64 = 0
+  /// Questions for which there was no row.
+  public var errandsRefused: UInt64 = 0
+  /// Accepted transactions brought back from the log.
+  public var outboxReplayed: UInt64 = 0
+  /// Records whose bytes were wrong or unreadable.
+  public var rottenReads: UInt64 = 0
+  /// Records that the log lost.
+  public var damaged: UInt64 = 0
+}
+
+extension LightNode where Flash: ~Copyable {
+  func emitStatus(_ request: UInt32, into writer: inout ByteWriter, at now: Instant) {
+    // The length is known at the end: the content is made behind a head that is written once more.
+    let headAt = writer.count
+    ControlView.emitHead(.statusAnswer, request: request, contentBytes: 0, into: &writer)
+    let start = writer.count
+    func put(_ name: StaticString, _ value: UInt64) { StatusView.emit(name, value, into: &writer) }
+    put("node.up_ms", (now - startedAt).microseconds / 1_000)
+    put("node.epoch", UInt64(epoch))
+    put("node.signs", canSign ? 1 : 0)
+    put("mesh.members", UInt64(mesh.members.count))
+    put("mesh.alive", UInt64(mesh.members.aliveCount))
+    put("dag.vertices", UInt64(ring.count))
+    put("dag.tips", UInt64(ring.tipCount))
+    put("dag.pinned", UInt64(ring.pinnedCount))
+    put("dag.made", statistics.verticesMade)
+    put("dag.heard", statistics.verticesHeard)
+    put("dag.evicted", ring.evictedCount)
+    put("dag.duplicates", mesh.counters.duplicateVertices)
+    put("dag.vertex_bytes_sent", gossip.sentBytes)
+    put("dag.equivocations", UInt64(evidence.count))
+    put("transactions.submitted", statistics.transactionsSubmitted)
+    put("transactions.durable", statistics.transactionsDurable)
+    put("transactions.retrieved", statistics.retrieved)
+    put("transactions.replayed", statistics.outboxReplayed)
+    put("transactions.failed", statistics.requestsFailed)
+    put("bundles.made", statistics.bundlesMade)
+    put("bundles.durable", statistics.bundlesDurable)
+    put("bundles.failed", statistics.bundlesFailed)
+    put("bundles.leaving", UInt64(leavingCount))
+    put("bundles.repaired", statistics.bundlesRepaired)
+    put("bundles.upgraded", statistics.bundlesUpgraded)
+    put("bundles.released", statistics.bundlesReleased)
+    put("shards.held", statistics.shardsHeld)
+    put("shards.served", statistics.shardsServed)
+    put("shards.leaf_frames_sent", statistics.leafFramesSent)
+    put("shards.repeats_asked", statistics.repeatsAsked)
+    put("repair.requested", statistics.repairRequestsMade)
+    put("repair.answered", statistics.repairRequestsAnswered)
+    put("store.total_bytes", store.totalBytes)
+    put("store.free_bytes", store.freeBytes)
+    put("store.live_bytes", store.liveBytes)
+    put("store.records", UInt64(store.recordCount))
+    put("store.powered_s", store.poweredSeconds)
+    let log = store.statistics
+    put("store.shard_bytes", log.shardBytes)
+    put("store.certificate_bytes", log.certificateBytes)
+    put("store.outbox_bytes", log.outboxBytes)
+    put("store.other_bytes", log.otherBytes)
+    put("store.written_bytes", log.submittedBytes)
+    put("store.zeroed_bytes", log.segmentsPrepared * UInt64(Limits.segmentBytes))
+    let needed = log.shardBytes
+    put("store.write_amplification_permille", needed == 0 ? 0 : log.submittedBytes * 1_000 / needed)
+    put("store.syncs", log.groups)
+    put("store.sync_failures", log.groupsFailed)
+    put("store.rotten", log.rottenRecords)
+    put("store.damaged", statistics.damaged)
+    put("store.torn_tails", UInt64(openReport.tornTails))
+    put("traffic.received", mesh.counters.received)
+    put("traffic.received_bytes", mesh.counters.receivedBytes)
+    put("drops.malformed", mesh.counters.malformed)
+    put("drops.foreign_network", mesh.counters.foreignNetwork)
+    put("drops.version", mesh.counters.version)
+    put("drops.unproven", mesh.counters.unproven)
+    put("drops.bad_signature", mesh.counters.badSignature)
+    put("drops.over_rate", mesh.counters.overRate)
+    put("drops.table_full", mesh.counters.tableFull)
+    put("drops.unexpected", mesh.counters.unexpected)
+    put("drops.send_queue_full", mesh.queue.droppedCount)
+    put("drops.errands", statistics.errandsRefused)
+    put("drops.answers", statistics.answersDropped)
+    let plan = Self.plan(configuration)
+    for index in 0..<plan.count { emitMemory(plan[index], into: &writer) }
+    put("memory.total", UInt64(plan.totalBytes))
+    writer.patchU32(UInt32(writer.count - start + 5), at: headAt)
+  }
+
+  /// `memory.` and the row's name with dashes for blanks.
+  private func emitMemory(_ row: MemoryRow, into writer: inout ByteWriter) {
+    let length = row.name.utf8CodeUnitCount
+    writer.u8(UInt8(7 + length))
+    writer.text("memory.")
+    for index in 0..<length {
+      let byte = unsafe row.name.utf8Start[index]
+      writer.u8(byte == UInt8(ascii: " ") || byte == UInt8(ascii: ",") ? UInt8(ascii: "_") : byte)
+    }
+    writer.u64(UInt64(row.byteCount))
+  }
+}

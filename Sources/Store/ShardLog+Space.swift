@@ -1,0 +1,122 @@
+// Which segments can be written anew, and what goes when its time has come. Time is the holder's accumulated
+// powered time, so no clock can expire anything early.
+
+import Wire
+
+extension ShardLog where Flash: ~Copyable {
+  /// How often the powered time is written, in seconds.
+  static var poweredStampSeconds: UInt64 { 300 }
+
+  /// Says what the accumulated powered time is; it never goes back. Persists it at most every 5 minutes, and lets
+  /// go what has expired. O(1) mostly, O(segments) when an hour has passed.
+  public mutating func advance(poweredSeconds: UInt64) {
+    precondition(isOpen)
+    guard poweredSeconds > poweredNow else { return }
+    let hourPassed = poweredSeconds / 3_600 != poweredNow / 3_600
+    poweredNow = poweredSeconds
+    if poweredNow - min(poweredNow, poweredStored) >= Self.poweredStampSeconds {
+      if append(.poweredTime, key: Bytes32(word: poweredSeconds), ticket: 0) == .queued {
+        poweredStored = poweredNow
+      }
+    }
+    if hourPassed { isExpiryDue = true }
+  }
+
+  /// The current powered hour, to compute an expiry from.
+  public var poweredHour: UInt32 { UInt32(truncatingIfNeeded: min(poweredNow / 3_600, UInt64(UInt32.max) - 1)) }
+
+  /// Whether the segment can be written anew, now or when `taken` has been.
+  func isRecyclable(_ segment: Int, after taken: Int = -1) -> Bool {
+    let candidate = segments[segment]
+    if candidate.state == .blank { return true }
+    guard candidate.state == .used, candidate.liveCount == 0, candidate.unindexedCount == 0 else { return false }
+    guard !isUnsettled(segment) else { return false }
+    guard candidate.pinLow <= candidate.pinHigh else { return true }
+    for other in 0..<segments.count where other != segment && other != taken {
+      let sequence = segments[other].sequence
+      if sequence != 0, sequence >= candidate.pinLow, sequence <= candidate.pinHigh { return false }
+    }
+    return true
+  }
+
+  /// Whether records of the segment are on their way to the medium or into the index.
+  private func isUnsettled(_ segment: Int) -> Bool {
+    for group in 0..<2 where groups[group].recordCount > 0 && groups[group].segment == Int32(segment) {
+      return true
+    }
+    return false
+  }
+
+  /// Whether the segment can be begun now.
+  func isFree(_ segment: Int) -> Bool { segment != active && isRecyclable(segment) }
+
+  /// The free segment that was written longest ago; one that was never written when there is no other. So the
+  /// pool grows only when it must. O(segments).
+  func nextFree() -> Int? {
+    var best: Int?
+    var blank: Int?
+    for segment in 0..<segments.count {
+      if segments[segment].state == .blank {
+        if blank == nil, segment != active { blank = segment }
+      } else if best.map({ segments[segment].sequence < segments[$0].sequence }) ?? true, isFree(segment) {
+        best = segment
+      }
+    }
+    return best ?? blank
+  }
+
+  /// Whether a segment stays free, apart from `taken`. The active one counts when it is about to be left.
+  mutating func hasReserve(without taken: Int = -1) -> Bool {
+    if reserveHint != taken, isFree(reserveHint) { return true }
+    for segment in 0..<segments.count where segment != taken {
+      if taken >= 0 ? isRecyclable(segment, after: taken) : isFree(segment) {
+        reserveHint = segment
+        return true
+      }
+    }
+    return false
+  }
+
+  /// Whether everything in the segment but its outbox records may go.
+  func hasExpired(_ segment: Int) -> Bool {
+    let candidate = segments[segment]
+    return candidate.state == .used && candidate.liveCount + candidate.unindexedCount > candidate.outboxCount
+      && candidate.expiryHours <= poweredHour
+  }
+
+  /// Begins to empty the next segment that has expired; the inner slot walks it.
+  mutating func startExpiry() {
+    let slot = configuration.readSlots
+    guard isExpiryDue, !slots[slot].isUnderWay else { return }
+    isExpiryDue = false
+    for segment in 0..<segments.count where hasExpired(segment) {
+      // The walk must find every record in the index: what is on its way comes first.
+      isExpiryDue = true
+      if isUnsettled(segment) { continue }
+      startWalk(slot, .expire, segment: segment, segmentsLeft: 1)
+      slots[slot].match = segments[segment].end
+      return
+    }
+  }
+
+  /// The walk over an expired segment has ended: what it could not read goes too. Records that came meanwhile,
+  /// behind its end at `walkedTo`, are left for another walk.
+  mutating func finishExpiry(_ segment: Int, walkedTo: UInt32) {
+    guard segments[segment].end == walkedTo, !isUnsettled(segment) else { return }
+    let rest = segments[segment].liveCount + segments[segment].unindexedCount - segments[segment].outboxCount
+    guard rest == 0 || hasExpired(segment) else { return }
+    statistics.segmentsExpired += 1
+    segments[segment].unindexedCount = 0
+    guard segments[segment].liveCount > segments[segment].outboxCount else { return }
+    guard segments[segment].outboxCount == 0 else {
+      // Rotten records beside an open outbox record: tried again in an hour.
+      segments[segment].expiryHours = poweredHour + 1
+      return
+    }
+    let first = UInt32(segment) * unitsPerSegment
+    let removed = index.removeAll(in: first..<first + unitsPerSegment)
+    assert(removed == Int(segments[segment].liveCount))
+    segments[segment].liveCount = 0
+    segments[segment].liveBytes = 0
+  }
+}

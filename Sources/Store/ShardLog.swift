@@ -1,0 +1,171 @@
+// The log of shards: records are appended to segments in groups, each group is one write and one sync, and a
+// record is spoken of as stored only when its group has ended well. Everything else follows from that order:
+// what is found after a power cut is a prefix of what was submitted, and everything acknowledged is in it.
+//
+// This file has the state; its aspects are in `ShardLog+….swift`.
+
+import Identity
+import Wire
+
+/// The shard log over a flash device. All memory is reserved in `init`; nothing is allocated afterwards.
+///
+/// Drive it from one loop: hand in completions with `complete`, take events with `nextEvent` until there is none,
+/// append, and call `flush` before waiting.
+public struct ShardLog<Flash: FlashDevice & ~Copyable>: ~Copyable {
+  var flash: Flash
+  let configuration: StoreConfiguration
+  let segmentBytes: UInt32
+  let unitsPerSegment: UInt32
+  let checksum: Checksum
+  let segments: Table<Segment>
+  /// Segment numbers in the order of their sequences; used at open only.
+  let order: Table<UInt32>
+  var index: StoreIndex
+  let filter: TransactionFilter
+  var account: AuthorAccount
+  var salts: (UInt64, UInt64) = (0, 0)
+  var isOpen = false
+
+  // Writing.
+  /// Both groups: 64 bytes for a segment header, then the records. At open, the window that is read.
+  let groupMemory: Region
+  let groups: Table<Group>
+  let tickets: Table<UInt32>
+  var filling = 0
+  var groupsSubmitted: UInt64 = 0
+  var appendToken: FlashToken?
+  var prepareToken: FlashToken?
+  var preparing = -1
+  /// Segment that the filling group goes to, or −1.
+  var active = -1
+  /// Segment that was active before, for the next header.
+  var previousActive = -1
+  /// Whether the active segment's header has not been submitted.
+  var activeIsFresh = false
+  /// Where in the active segment the filling group begins.
+  var position: UInt32 = 0
+  var generation: UInt16 = 0
+  var previousPrefix: UInt64 = 0
+  var sequenceNext = SegmentHeader.firstSequence
+  /// Records with an index entry to come.
+  var pendingEntries = 0
+  var failuresInRow = 0
+  /// A segment that was free when last looked at; a hint.
+  var reserveHint = 0
+
+  // Taking records into the index.
+  let scratch = Region(byteCount: 128)
+  var admission = Admission()
+  var admissionToken: FlashToken?
+
+  // Reading.
+  let slotMemory: Region
+  let slots: Table<ReadSlot>
+  var slotTurn = 0
+  /// Whether segments may have expired since they were last looked at.
+  var isExpiryDue = false
+
+  // Time and what was found.
+  var poweredNow: UInt64 = 0
+  var poweredStored: UInt64 = 0
+  let uncertified: Table<Digest>
+  var uncertifiedUsed = 0
+  var uncertifiedOldest = 0
+  /// At open: what the read slots' memory holds.
+  var window = OpenWindow()
+  let damages: Table<Damage>
+  var damagesUsed = 0
+  var damagesTold = 0
+
+  /// Whether the log can be written.
+  public internal(set) var condition = StoreCondition.healthy
+  /// Counters since `open`.
+  public internal(set) var statistics = StoreStatistics()
+
+  /// Reserves everything that `configuration.plan` lists. Traps when the configuration is not valid or does not
+  /// fit the device.
+  public init(flash: consuming Flash, configuration: StoreConfiguration) {
+    precondition(configuration.isValid)
+    precondition(flash.geometry == configuration.geometry)
+    self.flash = flash
+    self.configuration = configuration
+    let segmentCount = configuration.geometry.segmentCount
+    segmentBytes = UInt32(configuration.geometry.segmentBytes)
+    unitsPerSegment = segmentBytes / 64
+    checksum = Checksum()
+    segments = Table(repeating: Segment(), count: segmentCount)
+    order = Table(zeroed: segmentCount)
+    index = StoreIndex(slotCount: configuration.indexSlots)
+    filter = TransactionFilter(byteCount: configuration.filterBytes, segmentCount: segmentCount)
+    account = AuthorAccount(authorsMax: configuration.authorsMax)
+    groupMemory = Region(byteCount: 2 * (64 + configuration.groupBytes))
+    groups = Table(repeating: Group(), count: 2)
+    tickets = Table(zeroed: 2 * configuration.groupRecords)
+    slotMemory = Region(byteCount: (configuration.readSlots + 1) * configuration.slotBytes)
+    slots = Table(repeating: ReadSlot(), count: configuration.readSlots + 1)
+    uncertified = Table(repeating: Digest(), count: configuration.uncertifiedMax)
+    damages = Table(repeating: Damage(kind: nil, index: 0, key: .zero), count: configuration.damagesMax)
+  }
+
+  // MARK: What is stored
+
+  /// Bytes of the store.
+  public var totalBytes: UInt64 { UInt64(segmentBytes) * UInt64(segments.count) }
+
+  /// Bytes that live records take, their headers and padding included. O(segments).
+  public var liveBytes: UInt64 {
+    var sum: UInt64 = 0
+    for segment in 0..<segments.count { sum += UInt64(segments[segment].liveBytes) }
+    return sum
+  }
+
+  /// Bytes that can still be appended before `.full`: the rest of the active segment and the free segments
+  /// without the one that always stays free. O(segments), with pinned segments O(segments²).
+  public var freeBytes: UInt64 {
+    var free: UInt64 = 0
+    for segment in 0..<segments.count where isFree(segment) { free += UInt64(segmentBytes - 64) }
+    guard free > 0 else { return 0 }
+    free -= UInt64(segmentBytes - 64)
+    guard active >= 0 else { return free }
+    return free + UInt64(segmentBytes - position - groups[filling].byteCount)
+  }
+
+  /// Bytes that are not free. O(segments).
+  public var usedBytes: UInt64 { totalBytes - freeBytes }
+
+  /// Whether more than half of the store is used: from here on the author quota counts. O(segments).
+  public var isAboveHalf: Bool { usedBytes > totalBytes / 2 }
+
+  /// Bytes of live shard records of a bundle author; of all authors beyond `authorsMax` together when there are
+  /// so many. O(authors).
+  public func authorBytes(_ author: NodeID) -> UInt64 { account.bytes(of: author) }
+
+  /// Live records in the index.
+  public var recordCount: Int { index.count }
+
+  /// Whether there is probably such a record: wrong for one key in a billion or so, never wrong about one that is
+  /// stored. O(1).
+  public func holds(_ kind: LogKind, _ key: Digest) -> Bool { index.find(index.fingerprint(kind, key)) != 0 }
+
+  /// Bundles that have a shard here and no certificate: how many are remembered.
+  public var uncertifiedCount: Int { uncertifiedUsed }
+
+  /// Bundle `position` of those without certificate, in no order; traps out of bounds.
+  public func uncertifiedBundle(_ position: Int) -> Digest {
+    precondition(position >= 0 && position < uncertifiedUsed)
+    return uncertified[position]
+  }
+
+  /// Accumulated powered time, in seconds: what was persisted, or what `advance` said since.
+  public var poweredSeconds: UInt64 { poweredNow }
+
+  // MARK: Places
+
+  func location(_ segment: Int, _ offset: UInt32) -> LogLocation {
+    assert(offset % 64 == 0 && offset < segmentBytes)
+    return UInt32(truncatingIfNeeded: segment) * unitsPerSegment + offset / 64
+  }
+  func place(_ location: LogLocation) -> (segment: Int, offset: UInt32) {
+    (Int(location / unitsPerSegment), location % unitsPerSegment * 64)
+  }
+}

@@ -1,0 +1,89 @@
+// What the store may use, decided before it starts. The plan is computed from the same numbers as the tables
+// are, so what is printed is what is reserved.
+
+import Wire
+
+/// Sizes of the store's tables.
+@frozen public struct StoreConfiguration: Equatable, BitwiseCopyable, Sendable {
+  /// What the device is made of; must equal the device's own.
+  public var geometry: FlashGeometry
+  /// Slots of the index, 8 bytes each; seven eighths of them can be used, one per live record.
+  public var indexSlots: Int
+  /// Bytes of all transaction filters together: 9 bits a transaction keep needless scans below 3 %.
+  public var filterBytes: Int
+  /// Records that are being read or held by the caller at the same time.
+  public var readSlots: Int
+  /// Bytes of each of the two group buffers, a multiple of 64.
+  public var groupBytes: Int
+  /// Bundle authors with an account of their own.
+  public var authorsMax: Int
+  /// Bundles without certificate that are remembered, newest first to stay.
+  public var uncertifiedMax: Int
+  /// Damaged records that `open` can name; the rest is counted.
+  public var damagesMax: Int
+
+  /// The default sizes for a store of `segmentCount` segments of 1 MiB: 40,960 index slots (35,840 records) and
+  /// 8 KiB of filter a segment, at most 1 MiB.
+  public init(segmentCount: Int) {
+    geometry = FlashGeometry(segmentBytes: Limits.segmentBytes, segmentCount: segmentCount)
+    indexSlots = 40_960
+    filterBytes = min(segmentCount * 8_192, 1 << 20)
+    readSlots = 8
+    groupBytes = Limits.groupBytes
+    authorsMax = Limits.authorsMax
+    uncertifiedMax = Limits.uncertifiedMax
+    damagesMax = 64
+  }
+
+  /// Bytes of a read slot: a whole record.
+  var slotBytes: Int { Int(LogRecord.span(of: UInt32(LogRecord.dataBytesMax))) }
+  /// Records that fit one group.
+  var groupRecords: Int { groupBytes / LogRecord.headerBytes }
+  /// The longest data of a record: a whole shard, or what a small segment or group holds.
+  var dataBytesMax: Int {
+    min(LogRecord.dataBytesMax, groupBytes - 64, geometry.segmentBytes - 128)
+  }
+
+  /// Whether the numbers fit each other and the format: 2 to 65,536 segments, at most 64 GiB, segments and groups
+  /// of whole records.
+  public var isValid: Bool {
+    geometry.segmentCount >= Limits.segmentsMin && geometry.segmentCount <= Limits.segmentsMax
+      && geometry.segmentBytes >= 4_096 && geometry.segmentBytes <= 1 << 26 && geometry.segmentBytes % 64 == 0
+      && UInt64(geometry.segmentBytes / 64) * UInt64(geometry.segmentCount) <= 1 << 30
+      && groupBytes >= 4_096 && groupBytes % 64 == 0 && groupBytes <= geometry.segmentBytes && groupBytes <= 1 << 20
+      && indexSlots >= 16 && indexSlots <= 1 << 28 && filterBytes >= 0 && readSlots >= 1 && readSlots <= 255
+      && authorsMax >= 1 && uncertifiedMax >= 1 && damagesMax >= 1
+  }
+}
+
+/// One row of the memory plan.
+@frozen public struct StorePlanRow: BitwiseCopyable, Sendable {
+  /// What it is for.
+  public var name: StaticString
+  /// Bytes that are reserved; pages that nobody writes to cost nothing.
+  public var byteCount: UInt64
+}
+
+/// The rows of the store's memory plan.
+public typealias StorePlan = InlineArray<6, StorePlanRow>
+
+extension StoreConfiguration {
+  /// What the store will reserve, before anything is reserved. O(1).
+  public var plan: StorePlan {
+    let slots = (readSlots + 1) * (slotBytes + MemoryLayout<ReadSlot>.stride)
+    let groups = 2 * (64 + groupBytes + groupRecords * 4)
+    let segments = geometry.segmentCount * (MemoryLayout<Segment>.stride + 4)
+    let small =
+      authorsMax * MemoryLayout<AuthorAccount.Row>.stride + uncertifiedMax * 32
+      + damagesMax * MemoryLayout<Damage>.stride + Checksum.tableBytes + 128
+    let filters = TransactionFilter.reservedBytes(byteCount: filterBytes, segmentCount: geometry.segmentCount)
+    return [
+      StorePlanRow(name: "log groups", byteCount: UInt64(groups)),
+      StorePlanRow(name: "log reads", byteCount: UInt64(slots)),
+      StorePlanRow(name: "record index", byteCount: UInt64(indexSlots) * 8),
+      StorePlanRow(name: "transaction filters", byteCount: UInt64(filters)),
+      StorePlanRow(name: "segments", byteCount: UInt64(segments)),
+      StorePlanRow(name: "store accounts", byteCount: UInt64(small)),
+    ]
+  }
+}

@@ -1,0 +1,132 @@
+// Where the live records are: 8 bytes a record, open addressing with linear probing. An entry knows only 34 bits
+// of what it stands for, so whoever acts on one reads the record first. The table's position is derived from
+// those 34 bits, so entries can be moved and removed without reading the flash.
+
+import Identity
+import Wire
+
+/// Location of a record: 30 bits, in units of 64 bytes from the start of the store. 0 is no record.
+typealias LogLocation = UInt32
+
+/// The index of live records.
+struct StoreIndex: ~Copyable {
+  private static let fingerprintBits: UInt64 = 34
+  private static let locationBits: UInt64 = 30
+
+  private let slots: Table<UInt64>
+  private var seed: (UInt64, UInt64) = (0, 0)
+  /// Entries in use.
+  private(set) var count = 0
+
+  /// Reserves `slotCount` slots.
+  init(slotCount: Int) {
+    precondition(slotCount >= 16 && slotCount <= 1 << 30)
+    slots = Table(zeroed: slotCount)
+  }
+
+  /// Entries that fit: seven eighths of the slots, so that probing stays short.
+  var capacity: Int { slots.count / 8 * 7 }
+
+  /// Sets the key of the fingerprints, while the index is empty. A secret key keeps others from making ids that
+  /// collide.
+  mutating func start(seed: (UInt64, UInt64)) {
+    precondition(count == 0)
+    self.seed = seed
+  }
+
+  /// 34 bits of SipHash over the key, keyed with the seed and the kind.
+  func fingerprint(_ kind: LogKind, _ key: Digest) -> UInt64 {
+    let seed = seed
+    return key.withBytes { shortHash($0, key: (seed.0, seed.1 ^ UInt64(kind.rawValue))) >> 30 }
+  }
+
+  private func home(_ fingerprint: UInt64) -> Int {
+    Int(truncatingIfNeeded: fingerprint * UInt64(slots.count) >> StoreIndex.fingerprintBits)
+  }
+  private static func entry(_ fingerprint: UInt64, _ location: LogLocation) -> UInt64 {
+    fingerprint << locationBits | UInt64(location)
+  }
+  private func following(_ slot: Int) -> Int { slot + 1 == slots.count ? 0 : slot + 1 }
+
+  /// Location of the entry number `match` with this fingerprint, or 0. O(length of the probe).
+  func find(_ fingerprint: UInt64, match: UInt32 = 0) -> LogLocation {
+    var slot = home(fingerprint)
+    var left = match
+    while slots[slot] != 0 {
+      let entry = slots[slot]
+      if entry >> StoreIndex.locationBits == fingerprint {
+        if left == 0 { return LogLocation(truncatingIfNeeded: entry & (1 << StoreIndex.locationBits - 1)) }
+        left -= 1
+      }
+      slot = following(slot)
+    }
+    return 0
+  }
+
+  /// Whether exactly this entry is there. O(length of the probe).
+  func contains(_ fingerprint: UInt64, _ location: LogLocation) -> Bool {
+    slot(of: StoreIndex.entry(fingerprint, location), home(fingerprint)) != nil
+  }
+
+  private func slot(of entry: UInt64, _ home: Int) -> Int? {
+    var slot = home
+    while slots[slot] != 0 {
+      if slots[slot] == entry { return slot }
+      slot = following(slot)
+    }
+    return nil
+  }
+
+  /// Adds an entry; false when the index is full.
+  mutating func insert(_ fingerprint: UInt64, _ location: LogLocation) -> Bool {
+    precondition(location != 0 && location < 1 << StoreIndex.locationBits)
+    assert(!contains(fingerprint, location))
+    guard count < capacity else { return false }
+    var slot = home(fingerprint)
+    while slots[slot] != 0 { slot = following(slot) }
+    slots[slot] = StoreIndex.entry(fingerprint, location)
+    count += 1
+    return true
+  }
+
+  /// Removes an entry; false when it is not there. What follows it moves up, so no gap hides an entry.
+  mutating func remove(_ fingerprint: UInt64, _ location: LogLocation) -> Bool {
+    guard let found = slot(of: StoreIndex.entry(fingerprint, location), home(fingerprint)) else { return false }
+    close(found)
+    return true
+  }
+
+  private mutating func close(_ slot: Int) {
+    var gap = slot
+    var next = following(gap)
+    while slots[next] != 0 {
+      let home = home(slots[next] >> StoreIndex.locationBits)
+      // The entry may move to the gap unless its home lies after the gap, cyclically.
+      let stays = gap < next ? (home > gap && home <= next) : (home > gap || home <= next)
+      if !stays {
+        slots[gap] = slots[next]
+        gap = next
+      }
+      next = following(next)
+    }
+    slots[gap] = 0
+    count -= 1
+    assert(count >= 0)
+  }
+
+  /// Removes every entry with a location in `range` and returns how many there were. O(slots).
+  mutating func removeAll(in range: Range<LogLocation>) -> Int {
+    var removed = 0
+    var slot = 0
+    while slot < slots.count {
+      let location = LogLocation(truncatingIfNeeded: slots[slot] & (1 << StoreIndex.locationBits - 1))
+      if slots[slot] != 0, range.contains(location) {
+        close(slot)
+        removed += 1
+      } else {
+        slot += 1
+      }
+    }
+    return removed
+  }
+}

@@ -1,0 +1,219 @@
+// Two and five nodes in virtual time, through everything that the node promises.
+
+import Node
+import Testing
+import Wire
+
+@Suite struct MeshScenarios {
+  func mesh(_ count: Int, seed: UInt64 = 1, storeBytes: UInt64 = 4 << 20) -> VirtualMesh {
+    let mesh = VirtualMesh(nodes: count, seed: seed, storeBytes: storeBytes)
+    mesh.run(for: .seconds(3))
+    return mesh
+  }
+
+  @Test func fiveNodesFindEachOtherThroughOne() {
+    let mesh = mesh(5)
+    for index in 0..<5 { #expect(mesh.status("mesh.alive", of: index) == 4) }
+  }
+
+  @Test func aTransactionBecomesDurableOnFour() throws {
+    let mesh = mesh(5)
+    let body = mesh.random.bytes(139)
+    let request = mesh.submit(body, flags: [.full, .flush], to: 0)
+    let stored = try #require(mesh.stored(request, at: 0))
+    #expect(stored.redundancy == Redundancy(dataShards: 2, shards: 4))
+    #expect(Set(stored.holders).count == 4)
+    for index in 0..<5 { #expect(mesh.body(stored.location, from: index) == body) }
+    let unknownBundle = Location(transaction: stored.location.transaction, bundle: .zero)
+    for index in 0..<5 { #expect(mesh.body(unknownBundle, from: index) == body) }
+  }
+
+  @Test func aFullRecordSurvivesTwoOfItsFourHolders() throws {
+    let mesh = mesh(7)
+    let body = mesh.random.bytes(Limits.payloadBytes)
+    let stored = try #require(mesh.stored(mesh.submit(body, flags: [.full], to: 0), at: 0))
+    let victims = stored.holders.map { mesh.index(of: $0) }.filter { $0 != 0 }.prefix(2)
+    for victim in victims { mesh.kill(victim) }
+    let reader = (0..<7).first { mesh.nodes[$0].isUp && !stored.holders.contains(mesh.nodes[$0].id) } ?? 0
+    let started = mesh.now
+    #expect(mesh.body(stored.location, from: reader) == body)
+    #expect(mesh.now - started < .milliseconds(500), "right after the kill: \((mesh.now - started).microseconds) µs")
+    mesh.run(for: .seconds(6))
+    let again = mesh.now
+    #expect(mesh.body(stored.location, from: reader) == body)
+    #expect(mesh.now - again < .milliseconds(50), "known dead: \((mesh.now - again).microseconds) µs")
+  }
+
+  @Test(arguments: [1, 2, 3]) func smallMeshesScaleDown(_ count: Int) throws {
+    let mesh = mesh(count)
+    let body = mesh.random.bytes(500)
+    let stored = try #require(mesh.stored(mesh.submit(body, flags: [.full, .flush], to: 0), at: 0))
+    let expected = [1: Redundancy(dataShards: 1, shards: 1), 2: Redundancy(dataShards: 1, shards: 2), 3: Redundancy(dataShards: 2, shards: 3)]
+    #expect(stored.redundancy == expected[count])
+    for index in 0..<count { #expect(mesh.body(stored.location, from: index) == body) }
+  }
+
+  @Test func aLoneNodesBundlesAreSpreadWhenOthersAppear() throws {
+    let mesh = mesh(1)
+    let body = mesh.random.bytes(5_000)
+    let stored = try #require(mesh.stored(mesh.submit(body, flags: [.full, .flush], to: 0), at: 0))
+    #expect(stored.redundancy.shards == 1)
+    for _ in 0..<4 { mesh.add() }
+    mesh.run(for: .seconds(30)) { mesh.status("bundles.upgraded", of: 0) == 1 && mesh.status("bundles.leaving", of: 0) == 0 }
+    #expect(mesh.status("bundles.upgraded", of: 0) == 1)
+    mesh.run(for: .seconds(2))
+    mesh.kill(0)
+    mesh.run(for: .seconds(6))
+    #expect(mesh.body(stored.location, from: 4) == body)
+  }
+
+  @Test func anUnknownIdIsNotFoundWithinThreeSeconds() {
+    let mesh = mesh(5)
+    let started = mesh.now
+    let request = mesh.get(Bytes32(filledBy: { (out: inout MutableRawSpan) in out.storeBytes(of: 9, toByteOffset: 0, as: UInt64.self) }), from: 2)
+    #expect(mesh.failure(request, at: 2) == .notFound)
+    #expect(mesh.now - started < .seconds(3))
+  }
+
+  @Test func tooFewShardsAreNamed() throws {
+    let mesh = mesh(5)
+    let stored = try #require(mesh.stored(mesh.submit(mesh.random.bytes(800), flags: [.full, .flush], to: 0), at: 0))
+    let reader = (0..<5).first { !stored.holders.contains(mesh.nodes[$0].id) } ?? 0
+    for holder in stored.holders.prefix(3) { mesh.kill(mesh.index(of: holder)) }
+    mesh.run(for: .seconds(6))
+    let request = mesh.get(stored.location.transaction, bundle: stored.location.bundle, from: reader)
+    let answer = try #require(mesh.wait(request, at: reader))
+    #expect(answer.type == .failed)
+    let failure = try FailureView(answer.content.span.bytes)
+    #expect(failure.reason == .notEnoughShards)
+    #expect(failure.found == 1)
+    #expect(failure.needed == 2)
+    #expect(failure.missingCount == 3)
+  }
+
+  @Test func acceptedSurvivesAPowerCutOfTheAuthor() throws {
+    let mesh = mesh(5)
+    let body = [UInt8](repeating: 7, count: 40) + mesh.random.bytes(20)
+    let request = mesh.submit(body, flags: [.accepted], to: 1)
+    let answer = try #require(mesh.wait(request, at: 1, for: .milliseconds(200)))
+    #expect(answer.type == .accepted)
+    let id = Bytes32(answer.content.span.bytes)
+    mesh.kill(1)
+    mesh.run(for: .seconds(6))
+    mesh.restart(1, epoch: 2)
+    mesh.run(for: .seconds(8))
+    #expect(mesh.body(Location(transaction: id, bundle: .zero), from: 3) == body)
+    #expect(mesh.status("transactions.replayed", of: 1) == 1)
+    for index in 0..<5 { #expect(mesh.status("dag.equivocations", of: index) == 0) }
+  }
+
+  @Test func everybodyDiesAndEverythingDurableComesBack() throws {
+    let mesh = mesh(5)
+    var stored: [(Location, [UInt8])] = []
+    for _ in 0..<20 {
+      let body = mesh.random.bytes(300)
+      let answer = try #require(mesh.stored(mesh.submit(body, flags: [.durable, .flush], to: 0), at: 0))
+      stored.append((answer.location, body))
+    }
+    for index in 0..<5 { mesh.kill(index) }
+    for index in 0..<5 { mesh.restart(index, epoch: 2) }
+    mesh.run(for: .seconds(5))
+    for (location, body) in stored { #expect(mesh.body(location, from: 3) == body) }
+    for index in 0..<5 {
+      #expect(mesh.status("dag.equivocations", of: index) == 0)
+      #expect(mesh.status("mesh.alive", of: index) == 4)
+    }
+  }
+
+  @Test func aLostShardIsMadeAgain() throws {
+    let mesh = VirtualMesh(nodes: 6, seed: 3)
+    for index in 0..<6 {
+      mesh.kill(index)
+      mesh.restart(index, epoch: 2) { $0.repairAfter = (.seconds(5), .seconds(5), .seconds(5)) }
+    }
+    mesh.run(for: .seconds(4))
+    let body = mesh.random.bytes(9_000)
+    let stored = try #require(mesh.stored(mesh.submit(body, flags: [.full, .flush], to: 0), at: 0))
+    mesh.run(for: .seconds(2))
+    let holders = stored.holders.map { mesh.index(of: $0) }
+    let victims = Array(holders.filter { $0 != 0 }.prefix(2))
+    mesh.kill(victims[0])
+    mesh.run(for: .seconds(60)) { (0..<6).contains { mesh.nodes[$0].isUp && mesh.status("bundles.repaired", of: $0) > 0 } }
+    mesh.run(for: .seconds(3))
+    // Now two more of the first holders may go.
+    let rest = holders.filter { $0 != victims[0] }.prefix(2)
+    for victim in rest { mesh.kill(victim) }
+    mesh.run(for: .seconds(6))
+    let reader = (0..<6).first { mesh.nodes[$0].isUp } ?? 0
+    #expect(mesh.body(stored.location, from: reader) == body)
+  }
+
+  @Test func aHolderFinishesWhatAnAbsentAuthorBegan() throws {
+    let mesh = mesh(5)
+    let stored = try #require(mesh.stored(mesh.submit(mesh.random.bytes(2_000), flags: [.durable, .flush], to: 0), at: 0))
+    // Dead before its certificate is out.
+    mesh.kill(0)
+    mesh.run(for: .seconds(70))
+    let certificates = (1..<5).filter { mesh.status("store.certificate_bytes", of: $0) > 0 }
+    #expect(!certificates.isEmpty)
+    mesh.run(for: .seconds(5))
+    #expect(mesh.body(stored.location, from: 4) != nil)
+  }
+
+  @Test func releaseLetsEveryShardGo() throws {
+    let mesh = mesh(5)
+    let stored = try #require(mesh.stored(mesh.submit(mesh.random.bytes(2_000), flags: [.full, .flush], to: 0), at: 0))
+    mesh.run(for: .seconds(2))
+    let bundle = array(stored.location.bundle)
+    let request = mesh.submit(bundle, kind: .release, flags: [.full, .flush], to: 0)
+    _ = mesh.stored(request, at: 0)
+    mesh.run(for: .seconds(2))
+    let get = mesh.get(stored.location.transaction, bundle: stored.location.bundle, from: 3)
+    #expect(mesh.failure(get, at: 3) == .notFound)
+  }
+
+  @Test func foreignReleasesAreIgnored() throws {
+    let mesh = mesh(5)
+    let body = mesh.random.bytes(2_000)
+    let stored = try #require(mesh.stored(mesh.submit(body, flags: [.full, .flush], to: 0), at: 0))
+    _ = mesh.stored(mesh.submit(array(stored.location.bundle), kind: .release, flags: [.full, .flush], to: 1), at: 1)
+    mesh.run(for: .seconds(2))
+    #expect(mesh.body(stored.location, from: 3) == body)
+  }
+
+  @Test(arguments: [UInt64(10), 30]) func lossyLinksOnlyCostTime(_ percent: UInt64) throws {
+    let mesh = mesh(5, seed: percent)
+    mesh.lossPercent = percent
+    for _ in 0..<10 {
+      let body = mesh.random.bytes(12_000)
+      let stored = try #require(mesh.stored(mesh.submit(body, flags: [.durable, .flush], to: 0), at: 0))
+      #expect(mesh.body(stored.location, from: 4) == body)
+    }
+  }
+
+  @Test func aDeadMemberIsNoticedWithinFiveSeconds() {
+    let mesh = mesh(5)
+    mesh.kill(2)
+    mesh.run(for: .seconds(5))
+    for index in [0, 1, 3, 4] { #expect(mesh.status("mesh.alive", of: index) == 3) }
+  }
+
+  @Test func nothingIsSentToAnAddressThatOnlyAsks() {
+    let mesh = mesh(2)
+    let before = mesh.sentBytesByNode[0]
+    // A hello of somebody who never echoes: at most as many bytes come back.
+    let asker = VirtualMesh(nodes: 1, seed: 77)
+    asker.run(for: .milliseconds(10))
+    var hello: [UInt8] = []
+    let region = Region(byteCount: Limits.controlBytes)
+    var writer = ByteWriter(region.mutableBytes(at: 0, count: Limits.controlBytes))
+    _ = writer.count
+    HelloView.emit(networkTag: mesh.network.tag, token: 5, echo: 0, epochKnown: 0, record: [UInt8](repeating: 0, count: 300).span.bytes, into: &writer)
+    hello = array(writer.written)
+    for _ in 0..<20 { mesh.nodes[0].node.receive(hello.span.bytes, from: VirtualMesh.endpoint(99), at: mesh.now) }
+    mesh.drain(0)
+    #expect(mesh.sentBytesByNode[0] - before <= 20 * hello.count)
+  }
+}
+
+func array(_ value: Bytes32) -> [UInt8] { value.withBytes { array($0) } }

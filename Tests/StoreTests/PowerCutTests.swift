@@ -1,0 +1,191 @@
+// Nothing acknowledged is lost: a scripted life cut at every write and every page, and random lives, each
+// followed by a comparison with the model and by more life.
+
+import FlashEmulator
+import Identity
+import Testing
+import Wire
+
+@testable import Store
+
+@Suite struct PowerCutTests {
+  /// A life that fills and recycles four small segments: shards, certificates, outbox, releases, renewals.
+  static func live(_ rig: Rig, rounds: Int = 14) {
+    for round in 0..<rounds {
+      for part in 0..<3 {
+        let bundle = round * 3 + part
+        rig.putShard(bundle, author: key(-1 - part), sliceBytes: 200 + part * 300)
+      }
+      if round % 4 == 3 { settleOrStop(rig) }
+      rig.put(.certificate, key(round * 3), index: 3, data: certificate(bundle: round * 3))
+      rig.put(.outbox, key(10_000 + round), data: [UInt8](repeating: 7, count: 50 + round))
+      settleOrStop(rig)
+      if round >= 1 { rig.finishOutbox(key(10_000 + round - 1)) }
+      if round >= 2 {
+        for part in 0..<3 { rig.release((round - 2) * 3 + part) }
+        rig.renew(round * 3 - 1, expiry: .max - 1)
+      }
+      settleOrStop(rig)
+      if rig.medium.isOff { return }
+    }
+  }
+
+  static func settleOrStop(_ rig: Rig) {
+    rig.log.flush()
+    rig.drain()
+    while rig.medium.pendingCount > 0 {
+      rig.log.complete(rig.medium.end())
+      rig.drain()
+    }
+  }
+
+  @Test func cutAtEveryWriteAndEveryPage() {
+    let full = Rig()
+    Self.live(full)
+    full.check()
+    let writes = full.medium.appends
+    #expect(full.log.statistics.segmentsRecycled >= 3)
+    var cases = 0
+    for write in 0..<writes {
+      let tears: [FlashTear] =
+        [.nothing, .everything] + (1...8).map { .pages($0) }
+        + [0b1, 0b10, 0b101, 0b110, 0b1010, 0b1100, 0xfe, 0xfc, 0x7e, 0x55].map { .mask($0) }
+      for tear in tears {
+        let rig = Rig()
+        rig.medium.cutAtAppend = write
+        rig.medium.tearAtCut = tear
+        Self.live(rig)
+        #expect(rig.medium.isOff)
+        rig.reopen()
+        rig.check()
+        #expect(rig.log.condition == .healthy)
+        // It goes on, and survives the next cut as well.
+        let answer = rig.putShard(5_000)
+        #expect(answer == .queued || answer == .full)
+        rig.release(1)
+        rig.check()
+        rig.medium.cut()
+        rig.reopen()
+        rig.check()
+        cases += 1
+      }
+    }
+    print("  power cuts of a scripted life: \(cases) (\(writes) writes)")
+  }
+
+  @Test(arguments: [512, 64, 4_096]) func cutWhileEverythingIsAsynchronous(pageBytes: Int) {
+    var cases = 0
+    for write in 0..<200 {
+      let rig = Rig(pageBytes: pageBytes)
+      rig.medium.appendTiming = .later
+      rig.medium.readTiming = .later
+      rig.medium.prepareTiming = .later
+      rig.medium.cutAtAppend = write
+      rig.medium.tearAtCut = .pages(write % 5)
+      Self.live(rig, rounds: 10)
+      guard rig.medium.isOff else { break }
+      rig.reopen()
+      rig.check()
+      cases += 1
+    }
+    #expect(cases > 20)
+    print("  power cuts of an asynchronous life, pages of \(pageBytes) B: \(cases)")
+  }
+
+  /// One random life of `steps` steps with cuts and crashes.
+  static func randomLife(seed: UInt64, steps: Int) -> (cuts: Int, rig: Rig) {
+    var random = SplitMix(seed: seed)
+    let segments = [2, 3, 4, 6][random.below(4)]
+    let rig = Rig(
+      smallConfiguration(segments: segments), pageBytes: [64, 512, 4_096][random.below(3)], seed: seed * 1_000)
+    func shuffleTimings() {
+      rig.medium.appendTiming = random.chance(50) ? .ready : .later
+      rig.medium.readTiming = random.chance(50) ? .ready : .later
+      rig.medium.prepareTiming = random.chance(50) ? .ready : .later
+    }
+    shuffleTimings()
+    var cuts = 0
+    var bundles: [Int] = []
+    var powered: UInt64 = 0
+    for step in 0..<steps {
+      switch random.below(100) {
+      case 0..<30:
+        let bundle = random.chance(80) || bundles.isEmpty ? step + 1 : bundles[random.below(bundles.count)]
+        let isKnown = rig.fates.keys.contains { $0.key == key(bundle) && $0.kind == .shard }
+        // A bundle that comes again would make "gone" and "there" both right; its other shards may.
+        let index = isKnown ? 1 + random.below(3) : 0
+        guard rig.fates[Name(kind: .shard, key: key(bundle), index: UInt8(index))] == nil else { break }
+        guard !rig.fates.contains(where: { $0.key.key == key(bundle) && $0.value.endSubmitted }) else { break }
+        let expiry = random.chance(50) ? UInt32.max - 1 : rig.hour + UInt32(random.below(30))
+        if rig.putShard(
+          bundle, index: index, author: key(-1 - random.below(3)), sliceBytes: 1 + random.below(1_200),
+          expiry: expiry) == .queued
+        {
+          bundles.append(bundle)
+        }
+      case 30..<38:
+        guard let bundle = bundles.randomElement(using: &random) else { break }
+        guard rig.fates[Name(kind: .certificate, key: key(bundle), index: 0)] == nil else { break }
+        guard !rig.fates.contains(where: { $0.key.key == key(bundle) && $0.value.endSubmitted }) else { break }
+        rig.put(
+          .certificate, key(bundle), index: 3, data: certificate(bundle: bundle, receipts: 1 + random.below(4)),
+          expiry: rig.hour + 40)
+      case 38..<46:
+        rig.put(.outbox, key(1_000_000 + step), data: [UInt8](repeating: 3, count: random.below(400)))
+      case 46..<54:
+        let open = rig.fates.keys.filter { $0.kind == .outbox }.sorted { $0.key < $1.key }
+        if let name = open.randomElement(using: &random) { rig.finishOutbox(name.key) }
+      case 54..<70:
+        if let position = bundles.indices.randomElement(using: &random) {
+          if rig.release(bundles[position]) == .queued { bundles.remove(at: position) }
+        }
+      case 70..<73:
+        guard let bundle = bundles.randomElement(using: &random) else { break }
+        rig.renew(bundle, expiry: rig.hour + UInt32(random.below(60)))
+      case 73..<83:
+        rig.log.flush()
+      case 83..<93:
+        if rig.medium.pendingCount > 0 {
+          rig.log.complete(rig.medium.end(random.below(rig.medium.pendingCount)))
+        }
+      case 93..<95:
+        powered += UInt64(random.below(7_000))
+        rig.log.advance(poweredSeconds: powered)
+        rig.hour = UInt32(powered / 3_600)
+      case 95: rig.medium.busyFor = random.below(4)
+      case 96: shuffleTimings()
+      default:
+        guard random.chance(40) else { break }
+        if random.chance(70) {
+          rig.medium.cut(random.chance(50) ? .mask(random.next()) : .pages(random.below(9)))
+        } else {
+          rig.medium.kill()
+        }
+        rig.medium.busyFor = 0
+        rig.reopen()
+        shuffleTimings()
+        cuts += 1
+        #expect(rig.log.poweredSeconds <= powered)
+        powered = max(powered, rig.log.poweredSeconds)
+        rig.log.advance(poweredSeconds: powered)
+        rig.check()
+        bundles = bundles.filter { bundle in rig.fates.keys.contains { $0.key == key(bundle) } }
+      }
+      rig.drain()
+    }
+    rig.medium.busyFor = 0
+    rig.check()
+    return (cuts, rig)
+  }
+
+  @Test func randomLives() {
+    var cuts = 0
+    var recycled: UInt64 = 0
+    for seed in UInt64(1)...150 {
+      let (count, rig) = Self.randomLife(seed: seed, steps: 400)
+      cuts += count
+      recycled += rig.log.statistics.segmentsRecycled
+    }
+    print("  random lives: 150, cuts and crashes: \(cuts), segments recycled in their last parts: \(recycled)")
+  }
+}

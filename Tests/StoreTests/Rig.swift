@@ -1,0 +1,378 @@
+// A log over an emulated device with a model of what it must know, and the records that both are fed with.
+
+import FlashEmulator
+import Identity
+import Testing
+import Wire
+
+@testable import Store
+
+/// A small deterministic generator, so that a printed seed repeats a failure.
+struct SplitMix: RandomNumberGenerator {
+  var state: UInt64
+  init(seed: UInt64) { state = seed }
+  mutating func next() -> UInt64 {
+    state &+= 0x9e37_79b9_7f4a_7c15
+    var z = state
+    z = (z ^ z >> 30) &* 0xbf58_476d_1ce4_e5b9
+    z = (z ^ z >> 27) &* 0x94d0_49bb_1331_11eb
+    return z ^ z >> 31
+  }
+  mutating func below(_ limit: Int) -> Int { Int(next() % UInt64(limit)) }
+  mutating func chance(_ percent: Int) -> Bool { below(100) < percent }
+}
+
+/// The digest called `number`.
+func key(_ number: Int) -> Digest {
+  digest(fields: { $0.u64(UInt64(bitPattern: Int64(number))) })
+}
+
+/// A shard as `ShardView` reads it: `transactions` ids and a slice of `sliceBytes`, all derived from the numbers.
+func shard(
+  bundle: Int, index: Int = 0, author: NodeID = key(-1), transactions: [Digest] = [], sliceBytes: Int = 100,
+  redundancy: Redundancy = Redundancy(dataShards: 2, shards: 4)
+) -> [UInt8] {
+  let ids = transactions.isEmpty ? [key(bundle * 1_000)] : transactions
+  let coded = sliceBytes * Int(redundancy.dataShards)
+  let header = BundleHeader(
+    cell: 1, transactionCount: UInt8(ids.count), rawBytes: UInt16(coded), codedBytes: UInt16(coded), codec: .raw,
+    dictionary: 0, redundancy: redundancy, storedForHours: 4_320, transactionRoot: key(bundle),
+    shardRoot: key(bundle))
+  return bytes(atMost: Limits.shardBytes) { writer in
+    RecordHead(
+      kind: .bundleHeader, author: author, sequence: Sequence(rawValue: UInt64(bundle)),
+      time: Timestamp(rawValue: 0)
+    ).emit(into: &writer)
+    writer.varint(81)
+    header.emit(into: &writer)
+    writer.signature(Signature())
+    writer.u8(UInt8(index))
+    for hash in 0..<auditPathLength(index: index, count: Int(redundancy.shards)) { writer.bytes32(key(hash)) }
+    for holder in 0..<Int(redundancy.shards) { writer.u64(UInt64(holder)) }
+    for id in ids { writer.u64(id.prefix) }
+    writer.zeros(header.idLeafCount * Limits.leafBytes - ids.count * 8)
+    var random = SplitMix(seed: UInt64(bundle * 8 + index))
+    for _ in 0..<sliceBytes { writer.u8(UInt8(truncatingIfNeeded: random.next())) }
+  }
+}
+
+/// A certificate with `receipts` receipts.
+func certificate(bundle: Int, receipts: Int = 3) -> [UInt8] {
+  bytes(atMost: 1_024) { writer in
+    CertificateView.emitHead(
+      bundle: key(bundle), cell: 1, redundancy: Redundancy(dataShards: 2, shards: 4), count: receipts, into: &writer
+    )
+    for index in 0..<receipts {
+      Receipt(index: UInt8(index), holder: key(index), storedForHours: 1, signature: Signature()).emit(
+        into: &writer)
+    }
+  }
+}
+
+func bytes(atMost limit: Int, _ body: (inout ByteWriter) -> Void) -> [UInt8] {
+  var storage = [UInt8](repeating: 0, count: limit)
+  var count = 0
+  storage.withUnsafeMutableBytes { buffer in
+    var writer = ByteWriter(MutableRawSpan(_unsafeBytes: buffer))
+    body(&writer)
+    precondition(!writer.overflowed)
+    count = writer.count
+  }
+  return Array(storage.prefix(count))
+}
+
+func array(_ span: RawSpan) -> [UInt8] { span.withUnsafeBytes { Array($0) } }
+
+/// Small segments and groups, so that short scenarios fill them.
+func smallConfiguration(segments: Int = 4, segmentBytes: Int = 16_384) -> StoreConfiguration {
+  var configuration = StoreConfiguration(segmentCount: segments)
+  configuration.geometry.segmentBytes = segmentBytes
+  configuration.groupBytes = 4_096
+  configuration.indexSlots = 512
+  configuration.filterBytes = segments * 512
+  configuration.readSlots = 3
+  configuration.authorsMax = 3
+  configuration.uncertifiedMax = 8
+  return configuration
+}
+
+/// What the log has said about one record.
+struct Fate {
+  var data: [UInt8]
+  var expiry: UInt32
+  var author: NodeID
+  /// A put was submitted, was acknowledged; an end was submitted after it, was acknowledged.
+  var putAcknowledged = false
+  var endSubmitted = false
+  var endAcknowledged = false
+
+  func mayBeGone(_ hour: UInt32) -> Bool { !putAcknowledged || endSubmitted || expiry <= hour }
+  var mustBeGone: Bool { endAcknowledged }
+}
+
+struct Name: Hashable {
+  var kind: LogKind
+  var key: Digest
+  var index: UInt8
+}
+
+/// A log, its medium, and the model.
+final class Rig {
+  let configuration: StoreConfiguration
+  let medium: FlashMedium
+  var log: ShardLog<EmulatedFlash>
+  var report: OpenReport
+  var seed: UInt64
+  var fates: [Name: Fate] = [:]
+  var tickets: [StoreTicket: [(Name, isEnd: Bool)]] = [:]
+  var nextTicket: StoreTicket = 1
+  var events: [StoreEvent] = []
+  /// Ends that have been submitted and not answered, renewals among them.
+  var renewals: [StoreTicket: (Digest, UInt32)] = [:]
+  var answered: Set<StoreTicket> = []
+  var hour: UInt32 = 0
+  var expired: [Name: [UInt8]] = [:]
+
+  init(_ configuration: StoreConfiguration = smallConfiguration(), pageBytes: Int = 512, seed: UInt64 = 1) {
+    self.configuration = configuration
+    self.seed = seed
+    medium = FlashMedium(geometry: configuration.geometry, pageBytes: pageBytes)
+    log = ShardLog(flash: medium.device(), configuration: configuration)
+    report = log.open(seed: (seed, ~seed))
+  }
+
+  func reopen() {
+    medium.restart()
+    seed += 1
+    log = ShardLog(flash: medium.device(), configuration: configuration)
+    report = log.open(seed: (seed, ~seed))
+    // What was not answered never will be.
+    tickets = [:]
+    renewals = [:]
+    events = []
+  }
+
+  func drain() {
+    while let event = log.nextEvent() { take(event) }
+  }
+
+  /// Ends every operation, in order.
+  func settle() {
+    for _ in 0..<100_000 {
+      log.flush()
+      drain()
+      if medium.pendingCount == 0 {
+        if !log.hasWork, log.isIdle || medium.isOff { return }
+        if !log.hasWork, medium.busyFor == 0, case .broken = log.condition { return }
+        continue
+      }
+      log.complete(medium.end())
+    }
+    Issue.record("the log does not settle")
+  }
+
+  private func take(_ event: StoreEvent) {
+    switch event {
+    case .durable(let ticket):
+      #expect(answered.insert(ticket).inserted)
+      for (name, isEnd) in tickets.removeValue(forKey: ticket) ?? [] {
+        if isEnd { fates[name]?.endAcknowledged = true } else { fates[name]?.putAcknowledged = true }
+      }
+      if let (bundle, expiry) = renewals.removeValue(forKey: ticket) {
+        for name in fates.keys where name.key == bundle && name.kind != .outbox {
+          let before = fates[name]?.expiry ?? 0
+          fates[name]?.expiry = max(before, expiry)
+        }
+      }
+    case .failed(let ticket):
+      #expect(answered.insert(ticket).inserted)
+      tickets[ticket] = nil
+      renewals[ticket] = nil
+    default: break
+    }
+    events.append(event)
+  }
+
+  func ticket() -> StoreTicket {
+    defer { nextTicket += 1 }
+    return nextTicket
+  }
+
+  @discardableResult
+  func put(
+    _ kind: LogKind, _ key: Digest, index: UInt8 = 0, data: [UInt8], expiry: UInt32 = .max - 1,
+    author: NodeID = .zero
+  ) -> AppendAnswer {
+    let ticket = ticket()
+    let answer = log.append(
+      kind, key: key, index: index, expiryHours: expiry, byteCount: data.count, ticket: ticket
+    ) { writer in data.withUnsafeBytes { writer.bytes(RawSpan(_unsafeBytes: $0)) } }
+    guard answer == .queued else { return answer }
+    let name = Name(kind: kind, key: key, index: kind == .certificate ? 0 : index)
+    fates[name] = Fate(data: data, expiry: expiry, author: author)
+    tickets[ticket] = [(name, isEnd: false)]
+    return answer
+  }
+
+  @discardableResult
+  func putShard(
+    _ bundle: Int, index: Int = 0, author: NodeID = key(-1), transactions: [Digest] = [], sliceBytes: Int = 100,
+    expiry: UInt32 = .max - 1
+  ) -> AppendAnswer {
+    put(
+      .shard, key(bundle), index: UInt8(index),
+      data: shard(
+        bundle: bundle, index: index, author: author, transactions: transactions, sliceBytes: sliceBytes),
+      expiry: expiry, author: author)
+  }
+
+  @discardableResult
+  func release(_ bundle: Int) -> AppendAnswer {
+    let ticket = ticket()
+    let answer = log.release(key(bundle), ticket: ticket)
+    if answer == .queued { submitEnd(ticket) { $0.key == key(bundle) && $0.kind != .outbox } }
+    return answer
+  }
+
+  @discardableResult
+  func finishOutbox(_ id: Digest) -> AppendAnswer {
+    let ticket = ticket()
+    let answer = log.finishOutbox(id, ticket: ticket)
+    if answer == .queued { submitEnd(ticket) { $0.key == id && $0.kind == .outbox } }
+    return answer
+  }
+
+  private func submitEnd(_ ticket: StoreTicket, _ which: (Name) -> Bool) {
+    tickets[ticket] = fates.keys.filter(which).map { ($0, isEnd: true) }
+    for name in fates.keys where which(name) { fates[name]?.endSubmitted = true }
+  }
+
+  @discardableResult
+  func renew(_ bundle: Int, expiry: UInt32) -> AppendAnswer {
+    let ticket = ticket()
+    let answer = log.renew(key(bundle), expiryHours: expiry, ticket: ticket)
+    if answer == .queued { renewals[ticket] = (key(bundle), expiry) }
+    return answer
+  }
+
+  /// The event that ends a read request. Everything else goes on meanwhile.
+  func result(_ start: (inout ShardLog<EmulatedFlash>, StoreTicket) -> ReadAnswer) -> StoreEvent? {
+    let ticket = ticket()
+    guard start(&log, ticket) == .started else { return nil }
+    for _ in 0..<100_000 {
+      while let event = log.nextEvent() {
+        switch event {
+        case .loaded(ticket, _), .absent(ticket), .rotten(ticket), .unreadable(ticket, _), .located(ticket, _, _):
+          return event
+        default: take(event)
+        }
+      }
+      if log.hasWork { continue }
+      guard medium.pendingCount > 0 else {
+        if medium.busyFor > 0 { continue }
+        break
+      }
+      log.complete(medium.end())
+    }
+    Issue.record("a read does not end")
+    return nil
+  }
+
+  func holds(_ kind: LogKind, _ key: Digest) -> Bool { log.holds(kind, key) }
+  func authorBytes(_ author: NodeID) -> UInt64 { log.authorBytes(author) }
+
+  /// The data of a record, or nil.
+  func load(_ kind: LogKind, _ key: Digest, index: UInt8? = nil) -> [UInt8]? {
+    guard case .loaded(_, let slot)? = result({ $0.load(kind, key, index: index, ticket: $1) }) else { return nil }
+    defer { log.free(slot) }
+    #expect(log.record(in: slot).key == key)
+    return array(log.bytes(of: slot))
+  }
+
+  /// Every bundle that `locate` finds for a transaction.
+  func locate(_ id: Digest) -> [Digest] {
+    var found: [Digest] = []
+    var cursor: StoreCursor?
+    while case .located(_, let bundle, let next)? = result({ $0.locate(id, from: cursor, ticket: $1) }) {
+      found.append(bundle)
+      cursor = next
+      if found.count > 1_000 {
+        Issue.record("locate goes round")
+        break
+      }
+    }
+    return found
+  }
+
+  /// Every live record of a kind, with the bytes that it takes.
+  func all(_ kind: LogKind) -> [(record: LoadedRecord, data: [UInt8])] {
+    var found: [(LoadedRecord, [UInt8])] = []
+    var cursor: StoreCursor?
+    while case .loaded(_, let slot)? = result({ $0.loadNext(kind, from: cursor, ticket: $1) }) {
+      found.append((log.record(in: slot), array(log.bytes(of: slot))))
+      cursor = log.cursor(after: slot)
+      log.free(slot)
+      if found.count > 10_000 {
+        Issue.record("loadNext goes round")
+        break
+      }
+    }
+    return found
+  }
+
+  /// Compares the log with the model. Nothing may be under way.
+  func check(damaged: Set<Name> = []) {
+    settle()
+    var seen: Set<Name> = []
+    var records = 0
+    var live: UInt64 = 0
+    var accounts: [NodeID: UInt64] = [:]
+    for kind in [LogKind.shard, .certificate, .outbox, .renewed] {
+      for (record, data) in all(kind) {
+        records += 1
+        let span = UInt64(LogRecord.span(of: UInt32(record.byteCount)))
+        live += span
+        if kind == .renewed { continue }
+        let name = Name(kind: kind, key: record.key, index: kind == .certificate ? 0 : record.index)
+        #expect(seen.insert(name).inserted, "twice: \(name.kind)")
+        if kind == .shard { accounts[shardAuthorOf(data), default: 0] += span }
+        guard let fate = fates[name] else {
+          // What expired may be back at the next start: segments expire whole, and a renewal may come too late.
+          if expired[name] == data { continue }
+          Issue.record("a record that nobody put: \(kind), seed \(seed)")
+          continue
+        }
+        if kind != .certificate, fate.data != data {
+          Issue.record("other bytes: \(name.kind) \(fate.data.count) \(data.count), seed \(seed)")
+        }
+        if fate.mustBeGone { Issue.record("\(name.kind) is back, seed \(seed)") }
+      }
+    }
+    for (name, fate) in fates where !seen.contains(name) && !damaged.contains(name) {
+      if !fate.mayBeGone(hour) { Issue.record("lost: \(name.kind), seed \(seed)") }
+    }
+    #expect(records == log.recordCount, "the index and the log differ, seed \(seed)")
+    #expect(live == log.liveBytes, "seed \(seed)")
+    if accounts.count <= configuration.authorsMax {
+      for (author, bytes) in accounts { #expect(authorBytes(author) == bytes, "seed \(seed)") }
+    }
+    for name in seen {
+      #expect(load(name.kind, name.key, index: name.kind == .certificate ? nil : name.index) != nil)
+      #expect(holds(name.kind, name.key))
+    }
+    // From now on what is there is there, and what is not is not.
+    for name in fates.keys {
+      if seen.contains(name) {
+        fates[name]?.putAcknowledged = true
+        fates[name]?.endSubmitted = false
+      } else {
+        if let fate = fates[name], fate.expiry <= hour, !fate.mustBeGone { expired[name] = fate.data }
+        fates[name] = nil
+      }
+    }
+  }
+
+  private func shardAuthorOf(_ data: [UInt8]) -> NodeID {
+    data.withUnsafeBytes { shardAuthor(RawSpan(_unsafeBytes: $0)) ?? .zero }
+  }
+}

@@ -1,0 +1,327 @@
+// Bytes from Tools/oracles/wire.py, an encoder in Python that shares no code with this one. The fields below are
+// the script's, written a second time by hand: what is encoded from them must be its bytes, and what is decoded
+// from its bytes must be them.
+
+import Testing
+
+@testable import Wire
+
+@Suite("Golden bytes") struct GoldenTests {
+  static let bundle = pattern32(70)
+  static let target = pattern32(80)
+  static let sequence = Sequence(epoch: 3, counter: 5)
+  static let time = Timestamp(milliseconds: 1_800_000_000_000, counter: 9)
+  static let redundancy = Redundancy(dataShards: 2, shards: 4)
+  static let ipv4 = Endpoint(ipv4: 192, 168, 1, 20, port: 4_433)
+  static let ipv6 = Endpoint(
+    address: (UInt64(0x2001_0db8_0000_0001).bigEndian, UInt64(2).bigEndian), port: 65_535)
+
+  @Test("what the oracle writes is read and written back the same", arguments: Sample.all)
+  func oracleBytesSurvive(sample: Sample) throws {
+    #expect(try sample.recode(sample.golden) == sample.golden)
+  }
+
+  @Test func envelopeFields() throws {
+    let golden = bytes(Goldens.transferRecord)
+    let view = try RecordView(golden.span.bytes)
+    #expect(view.version == 1)
+    #expect(view.kind == .transfer)
+    #expect(view.sequence == Self.sequence)
+    #expect(view.sequence.epoch == 3)
+    #expect(view.sequence.counter == 5)
+    #expect(view.time == Self.time)
+    #expect(view.time.milliseconds == 1_800_000_000_000)
+    #expect(array(view.head) == Array(golden.prefix(51)))
+    #expect(array(view.body) == bytes(Goldens.transferBody))
+    let signature = view.signature
+    #expect(written { $0.signature(signature) } == Array(golden.suffix(64)))
+    #expect(array(view.bytes) == golden)
+  }
+
+  @Test func envelopeFromFields() {
+    let golden = bytes(Goldens.vertexRecord)
+    let author = Bytes32(Array(golden[3..<35]).span.bytes)
+    let head = RecordHead(kind: .vertex, author: author, sequence: Self.sequence, time: Self.time)
+    #expect(written { head.emit(into: &$0) } == Array(golden.prefix(51)))
+  }
+
+  @Test func aFullRecordFitsItsLimit() throws {
+    let body = pattern(9, Limits.payloadBytes)
+    let record = bytes(Goldens.fullRecordHead) + body + bytes(Goldens.fullRecordSignature)
+    #expect(record.count == 16_357)
+    #expect(record.count == RecordView.length(bodyBytes: Limits.payloadBytes))
+    let view = try RecordView(record.span.bytes)
+    #expect(array(view.body) == body)
+    #expect(try recodeRecord(record) == record)
+  }
+
+  @Test func transferFields() throws {
+    let golden = bytes(Goldens.transferBody)
+    let view = try TransferView(golden.span.bytes)
+    #expect(view.amount == 1_000_000_007)
+    #expect(String(decoding: array(view.memo), as: UTF8.self) == "ほたる")
+    let to = view.to
+    let memo = Array("ほたる".utf8)
+    let out = written { TransferView.emit(to: to, amount: 1_000_000_007, memo: memo.span.bytes, into: &$0) }
+    #expect(out == golden)
+  }
+
+  @Test func manifestFields() throws {
+    let golden = bytes(Goldens.manifestBody)
+    let view = try ManifestView(golden.span.bytes)
+    #expect(view.totalBytes == 5_000_000_000)
+    #expect(view.level == 1)
+    #expect(view.count == 2)
+    #expect(view[0] == Location(transaction: pattern32(11), bundle: pattern32(12)))
+    #expect(view[1] == Location(transaction: pattern32(13), bundle: .zero))
+  }
+
+  @Test func fixedTransactionBodies() {
+    #expect(written { Release(bundle: Self.bundle).emit(into: &$0) } == bytes(Goldens.releaseBody))
+    #expect(
+      written { Renew(bundle: Self.bundle, storedForHours: 8_760).emit(into: &$0) } == bytes(Goldens.renewBody))
+    #expect(written { RepairRequest(target: Self.target).emit(into: &$0) } == bytes(Goldens.repairRequestBody))
+    #expect(
+      written { RepairAcknowledgement(target: Self.target, bundle: Self.bundle).emit(into: &$0) }
+        == bytes(Goldens.repairAcknowledgementBody))
+  }
+
+  @Test func vertexKeepsTheOrderOfParentsAndItems() throws {
+    let golden = bytes(Goldens.vertexBody)
+    let view = try VertexView(golden.span.bytes)
+    #expect(view.parentCount == 2)
+    #expect(view.parent(0) == pattern32(2))
+    #expect(view.parent(1) == pattern32(3))
+    var tags: [ItemTag] = []
+    var contents: [[UInt8]] = []
+    var walk = view.allItems
+    while let item = walk.next() {
+      tags.append(item.tag)
+      contents.append(array(item.content))
+    }
+    #expect(tags == [.transaction, .receipt, ItemTag(code: 9)])
+    #expect(contents[0] == bytes(Goldens.repairRequestRecord))
+    #expect(contents[1] == pattern(70) + bytes(Goldens.receipt))
+    #expect(contents[2] == Array("unknown".utf8))
+  }
+
+  @Test func bundleHeaderFields() throws {
+    let header = BundleHeader(
+      cell: 7, transactionCount: 3, rawBytes: 700, codedBytes: 601, codec: .lz4, dictionary: 1,
+      redundancy: Self.redundancy, storedForHours: 4_320, transactionRoot: pattern32(10), shardRoot: pattern32(20))
+    let golden = bytes(Goldens.bundleHeaderBody)
+    #expect(golden.count == 81)
+    #expect(try decoded(golden) { bytes throws(WireError) in try BundleHeader(bytes) } == header)
+    #expect(written { header.emit(into: &$0) } == golden)
+    #expect(header.idLeafCount == 1)
+    #expect(header.sliceBytes == 301)
+    #expect(header.shardDataBytes == 813)
+    #expect(header.leafCount == 2)
+  }
+
+  @Test func shardFields() throws {
+    let golden = bytes(Goldens.shard)
+    let shard = try ShardView(golden.span.bytes)
+    #expect(shard.head.index == 2)
+    #expect(array(shard.head.path) == pattern(30) + pattern(31))
+    #expect(array(shard.head.bytes) == bytes(Goldens.shardHead))
+    #expect(array(shard.slice) == pattern(50, 301))
+    let prefixes = pattern(40, 24)
+    for index in 0..<3 {
+      let expected = prefixes.span.bytes.loadWord(at: index * 8)
+      #expect(shard.transactionPrefix(index) == expected)
+    }
+  }
+
+  @Test func receiptAndCertificateFields() throws {
+    let golden = bytes(Goldens.certificate)
+    let view = try CertificateView(golden.span.bytes)
+    #expect(view.bundle == Self.bundle)
+    #expect(view.cell == 7)
+    #expect(view.redundancy == Self.redundancy)
+    #expect(view.count == 3)
+    #expect([view.receipt(0).index, view.receipt(1).index, view.receipt(2).index] == [0, 1, 3])
+    #expect(view.receipt(2).storedForHours == 4_320)
+    var reader = ByteReader(bytes(Goldens.receipt).span.bytes)
+    let receipt = try Receipt(&reader)
+    let again = Receipt(index: 2, holder: receipt.holder, storedForHours: 4_320, signature: receipt.signature)
+    #expect(receipt == again)
+  }
+
+  @Test func nodeRecordFields() throws {
+    let golden = bytes(Goldens.fullNodeRecordBody)
+    let view = try NodeRecordView(golden.span.bytes)
+    #expect(view.instance == 0x0123_4567_89ab_cdef)
+    #expect(view.kind == .light)
+    #expect(view.cell == 7)
+    #expect(view.capacityClass == 3)
+    #expect(view.owner == pattern32(90))
+    #expect(view.versions == (1, 2))
+    #expect(view.endpoints.0 == Self.ipv4)
+    #expect(view.endpoints.1 == Self.ipv6)
+    #expect(String(decoding: array(view.place), as: UTF8.self) == "Kyoto")
+    #expect(String(decoding: array(view.region), as: UTF8.self) == "Kansai")
+    #expect(view.batteryPercent == 88)
+    let endorsement = written { view.endorsement?.emit(into: &$0) }
+    #expect(endorsement == bytes(Goldens.endorsement))
+    #expect(view.endorsement?.expiryMilliseconds == 1_900_000_000_000)
+  }
+
+  @Test func nodeRecordWithoutOptions() throws {
+    let golden = bytes(Goldens.nodeRecordBody)
+    let view = try NodeRecordView(golden.span.bytes)
+    #expect(view.endpoints.0.isNone && view.endpoints.1.isNone)
+    #expect(view.place.isEmpty && view.region.isEmpty)
+    #expect(view.batteryPercent == nil)
+    #expect(view.endorsement == nil)
+  }
+
+  @Test func endpointsFromFields() {
+    #expect(written { Self.ipv4.emit(into: &$0) } == bytes(Goldens.ipv4Endpoint))
+    #expect(written { Self.ipv6.emit(into: &$0) } == bytes(Goldens.ipv6Endpoint))
+    #expect(Self.ipv4.byteCount == bytes(Goldens.ipv4Endpoint).count)
+    #expect(Self.ipv6.byteCount == bytes(Goldens.ipv6Endpoint).count)
+  }
+
+  @Test func helloFields() throws {
+    let golden = bytes(Goldens.hello)
+    let record = bytes(Goldens.fullNodeRecord)
+    let datagram = try DatagramView(golden.span.bytes)
+    let tag = datagram.networkTag
+    let hello = try HelloView(datagram.content)
+    #expect(hello.token == 0x1122_3344_5566_7788)
+    #expect(hello.echo == 0x99aa_bbcc_ddee_ff00)
+    #expect(hello.epochKnown == 9)
+    #expect(array(hello.record.bytes) == record)
+    let out = written {
+      HelloView.emit(
+        networkTag: tag, token: 0x1122_3344_5566_7788, echo: 0x99aa_bbcc_ddee_ff00, epochKnown: 9,
+        record: record.span.bytes, into: &$0)
+    }
+    #expect(out == golden)
+  }
+
+  @Test func framesInOrder() throws {
+    let golden = bytes(Goldens.framesDatagram)
+    let datagram = try DatagramView(golden.span.bytes)
+    #expect(datagram.type == .frames)
+    var reader = ByteReader(datagram.content)
+    #expect(try reader.u64() == 0x0102_0304_0506_0708)
+    #expect(DatagramView.headBytes + reader.offset == DatagramView.framesHeadBytes)
+    var walk = FrameWalk(reader.rest())
+    var types: [FrameType] = []
+    while let frame = walk.next() { types.append(frame.type) }
+    #expect(types == [.ping, .goodbye, .haveVertex, FrameType(code: 250)])
+    let isMalformed = walk.isMalformed
+    #expect(!isMalformed)
+  }
+
+  @Test func frameFields() throws {
+    #expect(
+      try decoded(bytes(Goldens.ping)) { bytes throws(WireError) in try PingFrame(bytes) }
+        == PingFrame(number: 77, load: 12, free: 200, flags: 1))
+    #expect(
+      try decoded(bytes(Goldens.wantShard)) { bytes throws(WireError) in try WantShardFrame(bytes) }
+        == WantShardFrame(transfer: TransferID(rawValue: 0x8000_0011), bundle: Self.bundle, index: 255))
+    #expect(
+      try decoded(bytes(Goldens.find)) { bytes throws(WireError) in try FindFrame(bytes) }
+        == FindFrame(query: 21, flags: FindFrame.wantsReceipt, target: Self.target))
+  }
+
+  @Test func foundFields() throws {
+    let holds = bytes(Goldens.foundHolds)
+    let view = try FoundFrame(holds.span.bytes)
+    #expect(view.query == 21)
+    #expect(view.state == .holds)
+    #expect(view.bundle == Self.bundle)
+    #expect(view.redundancy == Self.redundancy)
+    #expect(view.index == 3)
+    let knows = bytes(Goldens.foundKnows)
+    let knowsState = try FoundFrame(knows.span.bytes).state
+    #expect(knowsState == .knows)
+    let absent = bytes(Goldens.foundAbsent)
+    let absentState = try FoundFrame(absent.span.bytes).state
+    #expect(absentState == .absent)
+  }
+
+  @Test func controlFields() throws {
+    let stored = Array(bytes(Goldens.stored).dropFirst(4))
+    let message = try ControlView(stored.span.bytes)
+    #expect(message.type == .stored)
+    #expect(message.request == 1)
+    let view = try StoredView(message.content)
+    #expect(view.location == Location(transaction: Self.target, bundle: Self.bundle))
+    #expect(view.receiptCount == 3)
+    #expect(view.holder(2)?.index == 3)
+    #expect(view.holder(3) == nil)
+    #expect(view.holder(-1) == nil)
+  }
+
+  @Test func failureFields() throws {
+    let content = Array(bytes(Goldens.failed).dropFirst(ControlView.headBytes))
+    let view = try FailureView(content.span.bytes)
+    #expect(view.reason == .notEnoughShards)
+    #expect(view.found == 1)
+    #expect(view.needed == 2)
+    #expect(view.missingCount == 2)
+  }
+
+  @Test func retrievedFields() throws {
+    let content = Array(bytes(Goldens.retrieved).dropFirst(ControlView.headBytes))
+    let view = try RetrievedView(content.span.bytes)
+    #expect(view.bundle == Self.bundle)
+    #expect(view.responderCount == 2)
+    #expect(view.responder(1).index == 3)
+    #expect(array(view.record) == bytes(Goldens.repairRequestRecord))
+  }
+
+  @Test func statusFields() throws {
+    let content = Array(bytes(Goldens.statusAnswer).dropFirst(ControlView.headBytes))
+    var view = StatusView(content.span.bytes)
+    var figures: [String: UInt64] = [:]
+    while let entry = view.next() { figures[String(decoding: array(entry.name), as: UTF8.self)] = entry.value }
+    #expect(figures == ["memory.ring": 1_114_112, "store.max": 1 << 40])
+    let out = written {
+      StatusView.emit("memory.ring", 1_114_112, into: &$0)
+      StatusView.emit("store.max", 1 << 40, into: &$0)
+    }
+    #expect(out == content)
+  }
+
+  @Test func peerFields() throws {
+    let content = Array(bytes(Goldens.peersAnswer).dropFirst(ControlView.headBytes))
+    var reader = ByteReader(content.span.bytes)
+    let first = try PeerEntry(&reader)
+    let second = try PeerEntry(&reader)
+    #expect(first.state == .alive && second.state == .known)
+    #expect(first.isEndorsed == 1 && second.isEndorsed == 0)
+    #expect(first.endpoint.isLinkLocal && first.endpoint.scope == 3 && first.endpoint.port == 4_433)
+    #expect(second.endpoint == Endpoint(ipv4: 192, 168, 1, 20, port: 4_434))
+    #expect(first.roundTripMicroseconds == 1_500)
+    #expect(first.silentMilliseconds == 250)
+    #expect(first.load == 3 && first.free == 128)
+  }
+
+  @Test func dagFields() throws {
+    let content = Array(bytes(Goldens.dagAnswer).dropFirst(ControlView.headBytes))
+    var reader = ByteReader(content.span.bytes)
+    let entry = try VertexEntry(&reader)
+    #expect(entry.id == Self.target)
+    #expect(entry.sequence == Self.sequence)
+    #expect(entry.time == Self.time)
+    #expect(entry.flags == 3)
+    #expect(entry.parentCount == 2)
+    #expect(entry.recordBytes == 1_024)
+  }
+
+  @Test func entriesHaveTheirDeclaredSize() {
+    #expect(bytes(Goldens.receipt).count == Receipt.byteCount)
+    #expect(bytes(Goldens.endorsement).count == Endorsement.byteCount)
+    #expect(bytes(Goldens.evidence).count == Evidence.byteCount)
+    #expect(bytes(Goldens.peersAnswer).count == ControlView.headBytes + 2 * PeerEntry.byteCount)
+    #expect(bytes(Goldens.dagAnswer).count == ControlView.headBytes + VertexEntry.byteCount)
+    #expect(bytes(Goldens.certificate).count == CertificateView.length(receipts: 3))
+    #expect(bytes(Goldens.bundleHeaderRecord).count == Limits.bundleHeaderBytes)
+    #expect(bytes(Goldens.hello).count == Limits.helloBytes)
+  }
+}

@@ -1,0 +1,348 @@
+// A flash medium in memory, for tests and the simulator. It keeps apart what can be read and what would survive a
+// power cut, ends operations when it is told to, and fails, tears and forgets on purpose. Nothing here is random:
+// whoever drives it decides, so a failure can be repeated.
+
+import Store
+import Wire
+
+/// When the operations of an emulated device end.
+public enum FlashTiming: Sendable {
+  /// At once.
+  case ready
+  /// When `FlashMedium.end` says so.
+  case later
+}
+
+/// What a power cut leaves of the write that was under way.
+public enum FlashTear: Sendable {
+  /// Nothing of it.
+  case nothing
+  /// Its first pages.
+  case pages(Int)
+  /// The pages whose bit is set; page numbers wrap at 64.
+  case mask(UInt64)
+  /// All of it.
+  case everything
+}
+
+/// Kinds of operations, for choosing which one fails.
+public enum FlashOperation: Sendable {
+  /// A read while the log runs.
+  case read
+  /// A read at open.
+  case readWaiting
+  /// An append with its sync.
+  case append
+  /// A preparation.
+  case prepare
+  /// The sync at open.
+  case sync
+}
+
+/// The medium behind one or, after a cut, several emulated devices in turn.
+public final class FlashMedium {
+  @safe private struct Pending {
+    var token: UInt32
+    var operation: FlashOperation
+    var segment: Int
+    var offset: Int
+    var bytes: [UInt8]
+    var destination: UnsafeMutableRawBufferPointer?
+    var error: FlashError?
+  }
+
+  /// What the device says it is.
+  public let geometry: FlashGeometry
+  /// Bytes of a page: a write tears between pages.
+  public let pageBytes: Int
+  /// When reads end.
+  public var readTiming = FlashTiming.ready
+  /// When appends end.
+  public var appendTiming = FlashTiming.ready
+  /// When preparations end.
+  public var prepareTiming = FlashTiming.ready
+  /// Appends that have been started, and bytes of them.
+  public private(set) var appends = 0
+  /// See `appends`.
+  public private(set) var appendedBytes = 0
+  /// Segments that have been prepared.
+  public private(set) var prepared: Set<Int> = []
+  /// Whether the power is off: every operation fails until `restart`.
+  public private(set) var isOff = false
+  /// What of a failed append reaches the medium all the same.
+  public var tearOfFailure = FlashTear.nothing
+  /// Cuts the power in the middle of the append with this number, counted from 0.
+  public var cutAtAppend: Int?
+  /// What that cut leaves.
+  public var tearAtCut = FlashTear.nothing
+  /// Segments whose reads fail.
+  public var unreadable: Set<Int> = []
+  /// Answers `.busy` to this many operations, then goes on.
+  public var busyFor = 0
+
+  private var readable: [UInt8]
+  private var stored: [UInt8]
+  private var pending: [Pending] = []
+  private var unstored: [(Int, Int, Int)] = []
+  private var nextToken: UInt32 = 1
+  private var counts: [FlashOperation: Int] = [:]
+  private var failures: [FlashOperation: [Int: FlashError]] = [:]
+
+  /// A medium of zeros.
+  public init(geometry: FlashGeometry, pageBytes: Int) {
+    precondition(pageBytes > 0)
+    self.geometry = geometry
+    self.pageBytes = pageBytes
+    readable = Array(repeating: 0, count: geometry.segmentBytes * geometry.segmentCount)
+    stored = readable
+  }
+
+  /// A device over this medium, for one log.
+  public func device() -> EmulatedFlash { EmulatedFlash(medium: self) }
+
+  // MARK: Driving
+
+  /// The operation of this kind with this number from now on, counted from 0, fails.
+  public func fail(_ operation: FlashOperation, after count: Int = 0, with error: FlashError) {
+    failures[operation, default: [:]][counts[operation, default: 0] + count] = error
+  }
+
+  /// Operations that have not ended.
+  public var pendingCount: Int { pending.count }
+  /// Whether an append is among them.
+  public var isAppending: Bool { pending.contains { $0.operation == .append } }
+
+  /// Ends the pending operation `position` of `pendingCount` and returns what to hand to the log.
+  public func end(_ position: Int = 0) -> FlashCompletion {
+    let operation = pending.remove(at: position)
+    perform(operation)
+    return FlashCompletion(token: FlashToken(rawValue: operation.token), error: operation.error)
+  }
+
+  /// Cuts the power: what was not synced is forgotten, a write under way is torn, nothing ends any more.
+  public func cut(_ tear: FlashTear = .nothing) {
+    for operation in pending where operation.operation == .append {
+      store(operation.bytes, operation.segment, operation.offset, tear)
+    }
+    pending.removeAll()
+    forget()
+    isOff = true
+  }
+
+  /// Ends the process without cutting the power: what was written can still be read.
+  public func kill() {
+    for operation in pending where operation.operation == .append {
+      write(operation.bytes, operation.segment, operation.offset)
+    }
+    pending.removeAll()
+    isOff = true
+  }
+
+  /// The power is on again, for a new device; chosen failures stay.
+  public func turnOn() { isOff = false }
+
+  /// The power is on again, for a new device; chosen failures and cuts are forgotten.
+  public func restart() {
+    turnOn()
+    cutAtAppend = nil
+    failures = [:]
+  }
+
+  // MARK: Bytes
+
+  /// A copy of what survives a cut.
+  public var image: [UInt8] { stored }
+
+  /// Puts bytes on the medium, as from another life.
+  public func load(_ image: [UInt8]) {
+    precondition(image.count == stored.count)
+    (stored, readable) = (image, image)
+  }
+
+  /// Changes one byte.
+  public func change(segment: Int, offset: Int, _ body: (inout UInt8) -> Void) {
+    body(&stored[segment * geometry.segmentBytes + offset])
+    readable[segment * geometry.segmentBytes + offset] = stored[segment * geometry.segmentBytes + offset]
+  }
+
+  private func forget() {
+    readable = stored
+    unstored = []
+  }
+
+  private func write(_ bytes: [UInt8], _ segment: Int, _ offset: Int) {
+    let start = segment * geometry.segmentBytes + offset
+    readable.replaceSubrange(start..<start + bytes.count, with: bytes)
+  }
+
+  private func store(_ bytes: [UInt8], _ segment: Int, _ offset: Int, _ tear: FlashTear) {
+    let start = segment * geometry.segmentBytes + offset
+    for position in bytes.indices {
+      let page = (start + position) / pageBytes - start / pageBytes
+      let reaches: Bool
+      switch tear {
+      case .nothing: reaches = false
+      case .pages(let count): reaches = page < count
+      case .mask(let mask): reaches = mask >> UInt64(page % 64) & 1 == 1
+      case .everything: reaches = true
+      }
+      if reaches { stored[start + position] = bytes[position] }
+    }
+  }
+
+  // MARK: Operations
+
+  private func outcome(_ operation: FlashOperation) -> FlashError? {
+    if isOff { return .readOnly }
+    let number = counts[operation, default: 0]
+    counts[operation] = number + 1
+    return failures[operation]?.removeValue(forKey: number)
+  }
+
+  private func begin(_ operation: consuming Pending, _ timing: FlashTiming) -> FlashAnswer {
+    if busyFor > 0 {
+      busyFor -= 1
+      return .busy
+    }
+    operation.error = outcome(operation.operation)
+    if case .read = operation.operation, unreadable.contains(operation.segment) {
+      operation.error = .medium
+    }
+    if isOff { return .failed(.readOnly) }
+    switch timing {
+    case .ready:
+      perform(operation)
+      if let error = operation.error { return .failed(error) }
+      return isOff ? .failed(.readOnly) : .ready
+    case .later:
+      operation.token = nextToken
+      nextToken += 1
+      let token = operation.token
+      pending.append(operation)
+      return .later(FlashToken(rawValue: token))
+    }
+  }
+
+  private func perform(_ operation: Pending) {
+    switch operation.operation {
+    case .read, .readWaiting:
+      guard operation.error == nil, let destination = unsafe operation.destination else { return }
+      let start = operation.segment * geometry.segmentBytes + operation.offset
+      unsafe readable.withUnsafeBytes {
+        unsafe destination.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[start..<start + destination.count]))
+      }
+    case .append:
+      write(operation.bytes, operation.segment, operation.offset)
+      if operation.error != nil {
+        // As Linux does it: the bytes can be read until the cache is dropped, and no later sync stores them.
+        store(operation.bytes, operation.segment, operation.offset, tearOfFailure)
+        unstored.append((operation.segment, operation.offset, operation.bytes.count))
+      } else {
+        store(operation.bytes, operation.segment, operation.offset, .everything)
+      }
+    case .prepare:
+      if operation.error == nil { prepared.insert(operation.segment) }
+    case .sync: break
+    }
+  }
+
+  func read(_ segment: UInt32, _ offset: UInt32, _ destination: UnsafeMutableRawBufferPointer) -> FlashAnswer {
+    check(segment, offset, destination.count)
+    return unsafe begin(
+      Pending(
+        token: 0, operation: .read, segment: Int(segment), offset: Int(offset), bytes: [],
+        destination: destination), readTiming)
+  }
+
+  func readWaiting(_ segment: UInt32, _ offset: UInt32, _ destination: UnsafeMutableRawBufferPointer) -> FlashError?
+  {
+    check(segment, offset, destination.count)
+    if let error = outcome(.readWaiting) { return error }
+    if unreadable.contains(Int(segment)) { return .medium }
+    unsafe perform(
+      Pending(
+        token: 0, operation: .readWaiting, segment: Int(segment), offset: Int(offset), bytes: [],
+        destination: destination))
+    return nil
+  }
+
+  func syncWaiting() -> FlashError? {
+    if let error = outcome(.sync) { return error }
+    for (segment, offset, count) in unstored {
+      let start = segment * geometry.segmentBytes + offset
+      readable.replaceSubrange(start..<start + count, with: stored[start..<start + count])
+    }
+    unstored = []
+    stored = readable
+    return nil
+  }
+
+  func append(_ segment: UInt32, _ offset: UInt32, _ bytes: [UInt8]) -> FlashAnswer {
+    check(segment, offset, bytes.count)
+    precondition(prepared.contains(Int(segment)) || isWritten(Int(segment)), "append to an unprepared segment")
+    if isAppending { return .busy }
+    if cutAtAppend == appends {
+      store(bytes, Int(segment), Int(offset), tearAtCut)
+      forget()
+      pending.removeAll()
+      isOff = true
+      return .failed(.readOnly)
+    }
+    if busyFor == 0 {
+      appends += 1
+      appendedBytes += bytes.count
+    }
+    return unsafe begin(
+      Pending(
+        token: 0, operation: .append, segment: Int(segment), offset: Int(offset), bytes: bytes, destination: nil),
+      appendTiming)
+  }
+
+  func prepare(_ segment: UInt32) -> FlashAnswer {
+    check(segment, 0, 0)
+    return unsafe begin(
+      Pending(token: 0, operation: .prepare, segment: Int(segment), offset: 0, bytes: [], destination: nil),
+      prepareTiming)
+  }
+
+  private func isWritten(_ segment: Int) -> Bool {
+    let start = segment * geometry.segmentBytes
+    return stored[start..<start + 64].contains { $0 != 0 }
+  }
+
+  private func check(_ segment: UInt32, _ offset: UInt32, _ count: Int) {
+    precondition(Int(segment) < geometry.segmentCount && Int(offset) + count <= geometry.segmentBytes)
+  }
+}
+
+/// A device over a `FlashMedium`.
+public struct EmulatedFlash: FlashDevice, ~Copyable {
+  private let medium: FlashMedium
+
+  init(medium: FlashMedium) { self.medium = medium }
+
+  /// What the medium says.
+  public var geometry: FlashGeometry { medium.geometry }
+
+  /// See `FlashDevice`.
+  public mutating func read(segment: UInt32, offset: UInt32, into destination: consuming MutableRawSpan)
+    -> FlashAnswer
+  {
+    // The seam promises that the memory stays until the operation has ended.
+    unsafe destination.withUnsafeMutableBytes { unsafe medium.read(segment, offset, $0) }
+  }
+  /// See `FlashDevice`.
+  public mutating func readWaiting(segment: UInt32, offset: UInt32, into destination: consuming MutableRawSpan)
+    -> FlashError?
+  {
+    unsafe destination.withUnsafeMutableBytes { unsafe medium.readWaiting(segment, offset, $0) }
+  }
+  /// See `FlashDevice`.
+  public mutating func syncWaiting() -> FlashError? { medium.syncWaiting() }
+  /// See `FlashDevice`.
+  public mutating func append(segment: UInt32, offset: UInt32, bytes: RawSpan) -> FlashAnswer {
+    medium.append(segment, offset, unsafe bytes.withUnsafeBytes { unsafe Array($0) })
+  }
+  /// See `FlashDevice`.
+  public mutating func prepare(segment: UInt32) -> FlashAnswer { medium.prepare(segment) }
+}
