@@ -7,6 +7,32 @@
 import CLinux
 import Wire
 
+/// Writes epochs without an allocation: a running node that hears of a higher one of its own must store one above
+/// it before it signs again.
+public struct EpochKeeper: ~Copyable {
+  private let first: ReplaceableFile
+  private let second: ReplaceableFile
+  private let hasStore: Bool
+
+  /// The keeper of a home whose lock the caller holds.
+  public init(_ home: borrowing Home) {
+    first = ReplaceableFile(home.store.appending("epoch"))
+    second = ReplaceableFile(home.epoch)
+    hasStore = home.store.exists
+  }
+
+  /// Writes `epoch` durably.
+  public func write(_ epoch: UInt32) throws(SystemError) {
+    var storage = InlineArray<16, UInt8>(repeating: 0)
+    var span = storage.mutableSpan
+    var text = unsafe ByteWriter(span.mutableBytes)
+    text.decimal(UInt64(epoch))
+    text.text("\n")
+    if hasStore { try first.write(text.written, mode: 0o600) }
+    try second.write(text.written, mode: 0o600)
+  }
+}
+
 /// The boot epoch of a home.
 public enum EpochFile {
   /// What raising it gave.
@@ -37,13 +63,7 @@ public enum EpochFile {
 
   /// Writes `epoch` durably, into the home folder and, when there is one, the store.
   public static func write(_ epoch: UInt32, _ home: borrowing Home) throws(SystemError) {
-    var storage = InlineArray<16, UInt8>(repeating: 0)
-    var span = storage.mutableSpan
-    var text = unsafe ByteWriter(span.mutableBytes)
-    text.decimal(UInt64(epoch))
-    text.text("\n")
-    if home.store.exists { try SmallFile.write(text.written, to: "epoch", in: home.store) }
-    try SmallFile.write(text.written, to: "epoch", in: home.folder)
+    try EpochKeeper(home).write(epoch)
   }
 
   private static func read(_ path: borrowing Path) -> UInt32? {

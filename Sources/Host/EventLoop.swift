@@ -23,6 +23,8 @@ public struct EventLoop: ~Copyable {
   private static let actionsPerTurn = 512
   private static let wallClockEvery = Interval.seconds(60)
   private static let interfacesEvery = Interval.seconds(10)
+  /// How long to wait before an epoch that could not be stored is tried again.
+  private static let epochAgain = Interval.seconds(1)
   /// How long the end may take: an SD card may need seconds for its last sync.
   private static let endTimeout = Interval.seconds(20)
   /// How long clients get at the end to read their last answers.
@@ -34,6 +36,7 @@ public struct EventLoop: ~Copyable {
   private let completions: FlashCompletions
   private var log: Log
   private let manager: ServiceManager
+  private let epochs: EpochKeeper
 
   private let epoll: Int32
   private let timer: Int32
@@ -43,6 +46,7 @@ public struct EventLoop: ~Copyable {
   private var wallClockAt: Instant
   private var interfacesAt = Instant.never
   private var aliveAt = Instant.never
+  private var epochAt = Instant.never
   private var endAt = Instant.never
   private var endedAt = Instant.never
   private var farewellAt = Instant.never
@@ -62,7 +66,7 @@ public struct EventLoop: ~Copyable {
   /// SIGTERM.
   public init(
     node: consuming LightNode<FileFlash>, completions: FlashCompletions, port: consuming DatagramPort,
-    control: consuming ControlServer, log: consuming Log, signals: Int32
+    control: consuming ControlServer, epochs: consuming EpochKeeper, log: consuming Log, signals: Int32
   ) throws(SystemError) {
     let epoll = epoll_create1(Int32(EPOLL_CLOEXEC))
     let timer = timerfd_create(CLOCK_MONOTONIC, Int32(TFD_NONBLOCK | TFD_CLOEXEC))
@@ -70,6 +74,7 @@ public struct EventLoop: ~Copyable {
     self.port = port
     self.control = control
     self.completions = completions
+    self.epochs = epochs
     self.log = log
     self.epoll = epoll
     self.timer = timer
@@ -126,7 +131,8 @@ public struct EventLoop: ~Copyable {
   // MARK: Waiting
 
   private mutating func wait(_ events: inout InlineArray<16, hotaru_event>) -> Int {
-    let deadline = min(min(node.nextDeadline, wallClockAt), min(min(interfacesAt, aliveAt), min(farewellAt, endAt)))
+    let own = min(min(wallClockAt, interfacesAt), min(min(aliveAt, epochAt), min(farewellAt, endAt)))
+    let deadline = min(node.nextDeadline, own)
     let waits = !hasMore && deadline > now
     if waits, deadline != armed {
       armed = deadline
@@ -178,6 +184,25 @@ public struct EventLoop: ~Copyable {
       manager.alive()
     }
     if node.nextDeadline <= now { node.wake(at: now) }
+    storeEpoch()
+  }
+
+  /// Until it is stored the node signs nothing, so a medium that fails is asked again, once a second.
+  private mutating func storeEpoch() {
+    if epochAt != .never, epochAt > now { return }
+    epochAt = .never
+    guard let epoch = node.epochToStore else { return }
+    do throws(SystemError) {
+      try epochs.write(epoch)
+      node.didStore(epoch: epoch, at: now)
+    } catch {
+      epochAt = now + Self.epochAgain
+      let number = error.number
+      log.line(.error) {
+        $0.text("the epoch cannot be stored, nothing is signed: ")
+        $0.systemError(number)
+      }
+    }
   }
 
   private mutating func handleSignal() -> Int32? {

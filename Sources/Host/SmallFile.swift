@@ -71,7 +71,25 @@ public struct SmallFile: ~Copyable {
     _ bytes: RawSpan, at path: borrowing Path, mode: UInt32 = 0o600, replaces: Bool = true
   ) throws(SystemError) {
     if !replaces, path.exists { throw SystemError("make", EEXIST) }
-    let new = Path(path.text, ".new")
+    try ReplaceableFile(path).write(bytes, mode: mode)
+  }
+}
+
+/// A file that is replaced durably, any number of times, without an allocation.
+struct ReplaceableFile: ~Copyable {
+  private let path: Path
+  private let new: Path
+  private let folder: Path
+
+  /// The file at `path`.
+  init(_ path: borrowing Path) {
+    self.path = path.copy()
+    new = Path(path.text, ".new")
+    folder = path.folder
+  }
+
+  /// Makes or replaces it.
+  func write(_ bytes: RawSpan, mode: UInt32) throws(SystemError) {
     unsafe new.withCString { _ = unsafe unlink($0) }
     let descriptor = new.open(O_WRONLY | O_CREAT | O_EXCL, mode: mode)
     if descriptor < 0 { throw SystemError("write", -descriptor) }
@@ -86,6 +104,6 @@ public struct SmallFile: ~Copyable {
       unsafe new.withCString { _ = unsafe unlink($0) }
       throw SystemError("write", error)
     }
-    if !synchronizeFolder(path.folder) { throw SystemError("sync the folder of") }
+    if !synchronizeFolder(folder) { throw SystemError("sync the folder of") }
   }
 }

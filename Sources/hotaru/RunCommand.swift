@@ -148,7 +148,8 @@ private func runOpened(
     let control = try ControlServer(path: home.listener, forGroup: home.listensForGroup)
     let node = LightNode(configuration: configuration, identity: identity, flash: flash, at: Clock.now)
     var loop = try EventLoop(
-      node: node, completions: completions, port: port, control: control, log: log, signals: signals)
+      node: node, completions: completions, port: port, control: control, epochs: EpochKeeper(home), log: log,
+      signals: signals)
     return loop.run()
   } catch {
     return error.complain(about: home.folder.text)
