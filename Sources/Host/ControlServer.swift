@@ -1,32 +1,30 @@
 // The node's clients: a Unix stream socket in the home folder that only its owner may open (under systemd: the
-// group `hotaru`). Each client has one buffer for what it says and one for what it is told. A client that does not
-// read is told to the node as not writable, so nothing that it does can make the node keep more for it; one that
-// talks nonsense is closed.
+// group `hotaru`). The kernel's socket buffers hold what is under way, so that eight clients do not cost eight
+// times the largest message in both directions: what a client says is peeked at in one shared buffer and taken only
+// as whole messages; what it is told goes straight out, because a client counts as blocked from the moment when its
+// buffer is a quarter full, and then there is still room for any message. A blocked client is told to the node as
+// not writable, so nothing that it does can make the node keep more for it; one that talks nonsense is closed.
 
 import CLinux
 import Wire
 
 /// The control socket and its clients, which are numbered from 0 to `Limits.clientsMax` − 1.
 public struct ControlServer: ~Copyable {
-  /// Answers are gathered up to this many bytes before they are written.
-  static let gatherBytes = 4_096
-  private static let outputBytes = Limits.controlBytes + gatherBytes
+  /// Small answers are gathered up to this many bytes before they are written.
+  static let gatherBytes = 2_048
 
   private struct Client: BitwiseCopyable {
     var descriptor: Int32 = -1
-    var inputFirst = 0
-    var inputCount = 0
-    var outputFirst = 0
-    var outputCount = 0
+    var gathered = 0
   }
 
   /// What became of a client after something was done with it.
   public enum State: BitwiseCopyable {
-    /// All is written.
+    /// All is with the kernel, and there is room for more.
     case clear
-    /// Something waits until the client reads; it can still take one more answer.
+    /// Something waits for `flush`; there is room for more.
     case gathering
-    /// It can take no answer until it reads.
+    /// It can take no answer until it reads and the socket becomes writable.
     case blocked
     /// It is gone or talks nonsense: `close` it.
     case gone
@@ -36,11 +34,13 @@ public struct ControlServer: ~Copyable {
   public private(set) var listener: Int32
   private let path: Path
   private var clients = InlineArray<8, Client>(repeating: Client())
-  private let input = Region(byteCount: Limits.clientsMax * Limits.controlBytes)
-  private let output = Region(byteCount: Limits.clientsMax * outputBytes)
+  private let input = Region(byteCount: Limits.controlBytes)
+  private var inputCount = 0
+  private var inputTaken = 0
+  private let output = Region(byteCount: Limits.clientsMax * gatherBytes)
 
   /// Bytes that are reserved.
-  public static var plannedBytes: Int { Limits.clientsMax * (Limits.controlBytes + outputBytes) }
+  public static var plannedBytes: Int { Limits.controlBytes + Limits.clientsMax * gatherBytes }
 
   /// Listens at `path`, from which a socket that a dead node left is removed: the caller holds the lock of the
   /// home. `forGroup`: mode 0660 and the group `hotaru` when there is one, else mode 0600.
@@ -103,6 +103,7 @@ public struct ControlServer: ~Copyable {
     }
     clients[index] = Client()
     clients[index].descriptor = descriptor
+    _ = hotaru_set_option(descriptor, SOL_SOCKET, SO_SNDBUF, 1 << 18)
     return index
   }
 
@@ -120,94 +121,118 @@ public struct ControlServer: ~Copyable {
 
   // MARK: What clients say
 
-  /// Reads once from client `index`. False when it is gone: `close` it. Whole messages are then given by
-  /// `nextMessage`.
+  /// Looks at what client `index` has said, at most a largest message. False when it is gone: `close` it. Whole
+  /// messages are then given by `nextMessage`, until it says that there is none; only then look at another client.
   public mutating func receive(_ index: Int) -> Bool {
-    let start = index * Limits.controlBytes
-    let client = clients[index]
-    if client.inputFirst > 0 {
-      // What is left of a message moves to the front: it is at most a message, and mostly nothing.
-      var front = input.mutableBytes(at: start, count: Limits.controlBytes)
-      front.copy(from: input.bytes(at: start + client.inputFirst, count: client.inputCount))
-      clients[index].inputFirst = 0
+    var free = input.mutableBytes(at: 0, count: Limits.controlBytes)
+    let result = unsafe free.withAddress {
+      unsafe recv(clients[index].descriptor, $0, Limits.controlBytes, Int32(MSG_PEEK))
     }
-    let room = Limits.controlBytes - client.inputCount
-    var free = input.mutableBytes(at: start + client.inputCount, count: room)
-    let result = unsafe free.withAddress { unsafe recv(client.descriptor, $0, room, 0) }
-    if result > 0 {
-      clients[index].inputCount += result
-      return true
-    }
-    return result < 0 && (hotaru_errno() == EAGAIN || hotaru_errno() == EINTR)
+    (inputCount, inputTaken) = (max(result, 0), 0)
+    return result > 0 || (result < 0 && (hotaru_errno() == EAGAIN || hotaru_errno() == EINTR))
   }
 
   /// What `nextMessage` found.
   public enum Message: ~Escapable {
-    /// One whole message, without its length.
+    /// One whole message, without its length; it stays until the next call.
     case message(RawSpan)
-    /// The rest of the next one has not come yet.
-    case incomplete
-    /// A length that no message has: `close` the client.
+    /// There is no other whole one. `mayHaveMore`: behind what was looked at, so look again without waiting.
+    case none(mayHaveMore: Bool)
+    /// A length that no message has, or the client is gone: `close` it.
     case nonsense
   }
 
-  /// The next whole message of client `index`. It stays where it is until the next `receive`.
+  /// The next whole message of client `index`, at which `receive` has looked.
   @_lifetime(immortal)
   public mutating func nextMessage(_ index: Int) -> Message {
-    let client = clients[index]
-    guard client.inputCount >= 4 else { return .incomplete }
-    let start = index * Limits.controlBytes + client.inputFirst
-    let head = input.bytes(at: start, count: 4)
-    let length = unsafe UInt32(littleEndian: head.unsafeLoadUnaligned(as: UInt32.self))
+    let rest = input.bytes(at: inputTaken, count: inputCount - inputTaken)
+    guard rest.byteCount >= 4 else { return take(index) }
+    let length = unsafe UInt32(littleEndian: rest.unsafeLoadUnaligned(as: UInt32.self))
     guard length >= ControlView.headBytes - 4, length <= Limits.controlBytes - 4 else { return .nonsense }
-    guard client.inputCount >= 4 + Int(length) else { return .incomplete }
-    clients[index].inputFirst += 4 + Int(length)
-    clients[index].inputCount -= 4 + Int(length)
-    return .message(input.bytes(at: start + 4, count: Int(length)))
+    guard rest.byteCount >= 4 + Int(length) else { return take(index) }
+    inputTaken += 4 + Int(length)
+    return .message(rest.extracting(4..<4 + Int(length)))
+  }
+
+  /// Takes the messages that were given out of the kernel's buffer.
+  @_lifetime(immortal)
+  private mutating func take(_ index: Int) -> Message {
+    let wasFull = inputCount == Limits.controlBytes
+    while inputTaken > 0 {
+      let count = inputTaken
+      var memory = input.mutableBytes(at: 0, count: count)
+      let result = unsafe memory.withAddress { unsafe recv(clients[index].descriptor, $0, count, 0) }
+      if result > 0 {
+        inputTaken -= result
+      } else if result == 0 || hotaru_errno() != EINTR {
+        return .nonsense
+      }
+    }
+    inputCount = 0
+    return .none(mayHaveMore: wasFull)
   }
 
   // MARK: What clients are told
 
-  /// Adds a whole message for client `index`, which must not be `.blocked`, and writes when enough is gathered.
+  /// Tells client `index`, which must not be `.blocked`, a whole message: a small one waits for company until
+  /// `flush`.
   public mutating func answer(_ index: Int, _ message: RawSpan) -> State {
-    let start = index * Self.outputBytes
-    let client = clients[index]
-    precondition(client.outputFirst == 0 && client.outputCount + message.byteCount <= Self.outputBytes)
-    output.write(message, at: start + client.outputCount)
-    clients[index].outputCount += message.byteCount
-    return clients[index].outputCount > Self.gatherBytes ? flush(index) : .gathering
+    if clients[index].gathered + message.byteCount > Self.gatherBytes {
+      let state = flush(index)
+      if case .gone = state { return .gone }
+      // After a flush that has met a full socket this is never reached: blocked clients are not told anything.
+      guard clients[index].gathered == 0 else { return .gone }
+    }
+    guard message.byteCount <= Self.gatherBytes else {
+      return write(message, index) == message.byteCount ? room(index) : .gone
+    }
+    output.write(message, at: index * Self.gatherBytes + clients[index].gathered)
+    clients[index].gathered += message.byteCount
+    return .gathering
   }
 
-  /// Writes what client `index` takes without waiting.
+  /// Writes what is gathered for client `index`.
   public mutating func flush(_ index: Int) -> State {
-    let start = index * Self.outputBytes
-    while clients[index].outputCount > 0 {
-      let client = clients[index]
-      let bytes = output.bytes(at: start + client.outputFirst, count: client.outputCount)
-      let result = unsafe bytes.withAddress {
-        unsafe send(client.descriptor, $0, bytes.byteCount, Int32(MSG_NOSIGNAL))
+    let count = clients[index].gathered
+    if count > 0 {
+      let written = write(output.bytes(at: index * Self.gatherBytes, count: count), index)
+      if written < 0 { return .gone }
+      if written > 0, written < count {
+        var front = output.mutableBytes(at: index * Self.gatherBytes, count: Self.gatherBytes)
+        front.copy(from: output.bytes(at: index * Self.gatherBytes + written, count: count - written))
+      }
+      clients[index].gathered -= written
+      if written < count { return .blocked }
+    }
+    return room(index)
+  }
+
+  /// How many bytes the kernel took without waiting; negative when the client is gone.
+  private func write(_ bytes: RawSpan, _ index: Int) -> Int {
+    var offset = 0
+    while offset < bytes.byteCount {
+      let rest = bytes.extracting(offset..<bytes.byteCount)
+      let result = unsafe rest.withAddress {
+        unsafe send(clients[index].descriptor, $0, rest.byteCount, Int32(MSG_NOSIGNAL))
       }
       if result > 0 {
-        clients[index].outputFirst += result
-        clients[index].outputCount -= result
+        offset += result
       } else if hotaru_errno() == EAGAIN {
-        break
+        return offset
       } else if hotaru_errno() != EINTR {
-        return .gone
+        return -1
       }
     }
-    let client = clients[index]
-    if client.outputCount > 0, client.outputFirst > 0 {
-      var front = output.mutableBytes(at: start, count: Self.outputBytes)
-      front.copy(from: output.bytes(at: start + client.outputFirst, count: client.outputCount))
-    }
-    clients[index].outputFirst = 0
-    if client.outputCount == 0 { return .clear }
-    return client.outputCount > Self.gatherBytes ? .blocked : .gathering
+    return offset
   }
 
-  /// Whether something for client `index` has not been written.
-  public func hasOutput(_ index: Int) -> Bool { clients[index].outputCount > 0 }
+  /// Blocked by the very rule by which the kernel says that a Unix socket is not writable.
+  private func room(_ index: Int) -> State {
+    hotaru_is_quarter_full(clients[index].descriptor) == 0 ? .clear : .blocked
+  }
+
+  /// Whether something for client `index` has not been given to the kernel.
+  public func hasOutput(_ index: Int) -> Bool { clients[index].gathered > 0 }
 }
 
 /// The number of a group of this machine, read from `/etc/group` (`getgrnam` needs shared libraries); nil when it

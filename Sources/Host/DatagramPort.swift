@@ -1,6 +1,6 @@
 // The node's datagrams: one socket with the node's own port, through which everything leaves, and one that only
 // hears the multicast group. They are two because several nodes on one machine share the group's port but not
-// their own. Datagrams are received and sent in batches of up to 32, one system call each.
+// their own. Datagrams are received and sent in batches of up to 16, one system call each.
 
 import CLinux
 import Wire
@@ -12,7 +12,7 @@ import Wire
   /// The port of the multicast group and of the broadcast.
   public static let groupPort: UInt16 = 7_120
   /// Datagrams in a batch.
-  public static let batchMax = 32
+  public static let batchMax = 16
 
   /// ff12::e874:7275: transient, link-local, dynamic group id.
   ///

@@ -1,5 +1,5 @@
 // The one thread that owns the node: waits for datagrams, clients, the flash, time and signals, hands them in, and
-// does what the node wants done. A turn takes at most two batches of datagrams, one read of each client and a
+// does what the node wants done. A turn takes at most four batches of datagrams, one read of each client and a
 // bounded number of actions, so that none of them starves the others. Nothing here allocates.
 
 import CLinux
@@ -19,7 +19,7 @@ public struct EventLoop: ~Copyable {
     static let changes: UInt32 = 6
     static let client: UInt32 = 16
   }
-  private static let datagramBatchesPerTurn = 2
+  private static let datagramBatchesPerTurn = 4
   private static let actionsPerTurn = 512
   private static let wallClockEvery = Interval.seconds(60)
   private static let interfacesEvery = Interval.seconds(10)
@@ -55,9 +55,17 @@ public struct EventLoop: ~Copyable {
   private var hasMore = true
   private var isBlocked = false
   private var listensForClients = true
-  private var clientEvents = InlineArray<8, UInt32>(repeating: 0)
-  /// Clients that were told something in this turn.
-  private var answered = InlineArray<8, Bool>(repeating: false)
+  private struct Client: BitwiseCopyable {
+    /// Something it said has not been looked at.
+    var hasMore = false
+    /// It has closed its end.
+    var isEnding = false
+    /// It can take no answer.
+    var isBlocked = false
+    /// It was told something in this turn.
+    var isAnswered = false
+  }
+  private var clients = InlineArray<8, Client>(repeating: Client())
 
   /// Bytes that are reserved, without those of the node, the port and the control socket.
   public static let plannedBytes = Log.plannedBytes
@@ -114,6 +122,7 @@ public struct EventLoop: ~Copyable {
       for index in 0..<count {
         if let status = handle(events[index]) { return status }
       }
+      receiveFromClients()
       passTime()
       drainActions()
       if isEnding {
@@ -264,8 +273,8 @@ public struct EventLoop: ~Copyable {
       count += 1
     }
     if !port.flush() { setBlocked(true) }
-    for index in 0..<Limits.clientsMax where answered[index] {
-      answered[index] = false
+    for index in 0..<Limits.clientsMax where clients[index].isAnswered {
+      clients[index].isAnswered = false
       if control.isOpen(index) { settle(index, control.flush(index)) }
     }
   }
@@ -277,7 +286,7 @@ public struct EventLoop: ~Copyable {
     case .answer(let client):
       let index = Int(client)
       guard index < Limits.clientsMax, control.isOpen(index) else { return }
-      answered[index] = true
+      clients[index].isAnswered = true
       let state = control.answer(index, port.written(byteCount))
       if case .gathering = state { return }
       settle(index, state)
@@ -289,11 +298,14 @@ public struct EventLoop: ~Copyable {
 
   // MARK: Clients
 
+  /// Input is watched for its edges: the rest of a message that has not come whole stays with the kernel.
+  private static let inputEvents = EPOLLIN.rawValue | EPOLLRDHUP.rawValue | EPOLLET.rawValue
+
   private mutating func acceptClients() {
     while let index = control.accept() {
-      clientEvents[index] = EPOLLIN.rawValue
-      answered[index] = false
-      watch(control.descriptor(index), Tag.client + UInt32(index))
+      clients[index] = Client()
+      node.setWritable(true, client: UInt32(index))
+      watch(control.descriptor(index), Tag.client + UInt32(index), Self.inputEvents)
     }
     setListening(control.hasRoom)
   }
@@ -310,11 +322,28 @@ public struct EventLoop: ~Copyable {
     guard control.isOpen(index) else { return }
     if events & EPOLLOUT.rawValue != 0 { settle(index, control.flush(index)) }
     guard control.isOpen(index), events & ~EPOLLOUT.rawValue != 0 else { return }
+    clients[index].isEnding = events & (EPOLLRDHUP.rawValue | EPOLLHUP.rawValue | EPOLLERR.rawValue) != 0
+    clients[index].hasMore = true
+  }
+
+  /// Takes what each client has said: at most a largest message's bytes of each in a turn.
+  private mutating func receiveFromClients() {
+    for index in 0..<Limits.clientsMax where clients[index].hasMore {
+      clients[index].hasMore = false
+      if control.isOpen(index) { receive(fromClient: index) }
+      hasMore = hasMore || clients[index].hasMore
+    }
+  }
+
+  private mutating func receive(fromClient index: Int) {
     guard control.receive(index) else { return drop(index) }
     while true {
       switch control.nextMessage(index) {
       case .message(let message): node.request(message, from: UInt32(index), at: now)
-      case .incomplete: return
+      case .none(let mayHaveMore):
+        clients[index].hasMore = mayHaveMore
+        if !mayHaveMore, clients[index].isEnding { drop(index) }
+        return
       case .nonsense: return drop(index)
       }
     }
@@ -322,27 +351,23 @@ public struct EventLoop: ~Copyable {
 
   /// Tells the node and the kernel what the state of a client's output means.
   private mutating func settle(_ index: Int, _ state: ControlServer.State) {
-    let waits: Bool
+    let isBlocked: Bool
     switch state {
     case .gone: return drop(index)
-    case .clear: waits = false
-    case .gathering, .blocked: waits = true
+    case .clear, .gathering: isBlocked = false
+    case .blocked: isBlocked = true
     }
-    if case .blocked = state {
-      node.setWritable(false, client: UInt32(index))
-    } else {
-      node.setWritable(true, client: UInt32(index))
-    }
-    let events = EPOLLIN.rawValue | (waits ? EPOLLOUT.rawValue : 0)
-    guard events != clientEvents[index] else { return }
-    clientEvents[index] = events
+    guard isBlocked != clients[index].isBlocked else { return }
+    clients[index].isBlocked = isBlocked
+    node.setWritable(!isBlocked, client: UInt32(index))
+    let events = Self.inputEvents | (isBlocked ? EPOLLOUT.rawValue : 0)
     _ = hotaru_epoll_control(epoll, EPOLL_CTL_MOD, control.descriptor(index), events, Tag.client + UInt32(index))
     hasMore = true
   }
 
   private mutating func drop(_ index: Int) {
     control.close(index)
-    clientEvents[index] = 0
+    clients[index] = Client()
     node.disconnect(client: UInt32(index))
     setListening(true)
   }

@@ -40,7 +40,8 @@ import Wire
     while true {
       switch server.nextMessage(index) {
       case .message(let bytes): found.append((try? ControlView(bytes))?.request)
-      case .incomplete: return found
+      case .none(mayHaveMore: false): return found
+      case .none(mayHaveMore: true): expect(server.receive(index))
       case .nonsense: return found + [nil]
       }
     }
