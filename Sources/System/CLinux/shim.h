@@ -181,9 +181,13 @@ static inline int hotaru_signals(void) {
   if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0) return -1;
   return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 }
-// Threads allocate nothing, so one arena serves all of them.
+// Threads allocate nothing, so one arena serves all of them. Blocks of two pages and more are mapped, because
+// calloc writes zeros over what it takes from the heap, and then a table that nobody uses costs its pages. That
+// threshold only counts for what does not fit the heap's top, so the top is kept small.
 static inline void hotaru_limit_arenas(void) {
   mallopt(M_ARENA_MAX, 1);
+  mallopt(M_MMAP_THRESHOLD, 8192);
+  mallopt(M_TOP_PAD, 0);
 }
 
 // MARK: Sockets
