@@ -177,10 +177,14 @@ public struct ControlServer: ~Copyable {
   /// Tells client `index`, which must not be `.blocked`, a whole message: a small one waits for company until
   /// `flush`.
   public mutating func answer(_ index: Int, _ message: RawSpan) -> State {
+    var isBlocked = false
     if clients[index].gathered + message.byteCount > Self.gatherBytes {
-      let state = flush(index)
-      if case .gone = state { return .gone }
-      // After a flush that has met a full socket this is never reached: blocked clients are not told anything.
+      switch flush(index) {
+      case .gone: return .gone
+      case .blocked: isBlocked = true  // a quarter is full: this message still has room, the next one must wait
+      case .clear, .gathering: break
+      }
+      // The kernel's buffer is smaller than it said: this client cannot be served.
       guard clients[index].gathered == 0 else { return .gone }
     }
     guard message.byteCount <= Self.gatherBytes else {
@@ -188,7 +192,7 @@ public struct ControlServer: ~Copyable {
     }
     output.write(message, at: index * Self.gatherBytes + clients[index].gathered)
     clients[index].gathered += message.byteCount
-    return .gathering
+    return isBlocked ? .blocked : .gathering
   }
 
   /// Writes what is gathered for client `index`.

@@ -101,29 +101,30 @@ import Wire
     }
   }
 
-  @Test func aClientThatDoesNotReadIsBlockedAndLosesNothing() throws {
+  @Test(arguments: [64, 2_000, 4_000, 20_480])
+  func aClientThatDoesNotReadIsBlockedAndLosesNothing(byteCount: Int) throws {
     try withClient { server, index, client in
-      let answer = Region(byteCount: 4_000)
+      let answer = Region(byteCount: byteCount)
       var told = 0
       filling: while told < 10_000 {
-        answer.clear(at: 0, count: 4_000)
+        answer.clear(at: 0, count: byteCount)
         var first = answer.mutableBytes(at: 0, count: 4)
         first.storeBytes(of: UInt32(told), toByteOffset: 0, as: UInt32.self)
-        let state = server.answer(index, answer.bytes(at: 0, count: 4_000))
+        let state = server.answer(index, answer.bytes(at: 0, count: byteCount))
         told += 1
         if case .blocked = state { break filling }
       }
       expect(told < 10_000)
       var received: [UInt8] = []
       var buffer = [UInt8](repeating: 0, count: 65_536)
-      while received.count < told * 4_000 {
+      while received.count < told * byteCount {
         _ = server.flush(index)
         let count = read(client, &buffer, buffer.count)
         guard count > 0 else { break }
         received += buffer[0..<count]
       }
-      expect(received.count == told * 4_000)
-      for number in 0..<told { expect(received[number * 4_000] == UInt8(truncatingIfNeeded: number)) }
+      expect(received.count == told * byteCount)
+      for number in 0..<told { expect(received[number * byteCount] == UInt8(truncatingIfNeeded: number)) }
       guard case .clear = server.flush(index) else {
         Issue.record("not clear")
         return
