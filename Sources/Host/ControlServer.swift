@@ -154,6 +154,10 @@ public struct ControlServer: ~Copyable {
     return .message(rest.extracting(4..<4 + Int(length)))
   }
 
+  /// Leaves the rest of what client `index` has said for a later `receive`.
+  @_lifetime(immortal)
+  public mutating func leaveRest(_ index: Int) -> Message { take(index) }
+
   /// Takes the messages that were given out of the kernel's buffer.
   @_lifetime(immortal)
   private mutating func take(_ index: Int) -> Message {

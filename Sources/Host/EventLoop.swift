@@ -21,6 +21,8 @@ public struct EventLoop: ~Copyable {
   }
   private static let datagramBatchesPerTurn = 4
   private static let actionsPerTurn = 512
+  /// Of each client: all of them together stay below `Limits.requestsMax`.
+  private static let requestsPerTurn = 64
   private static let wallClockEvery = Interval.seconds(60)
   private static let interfacesEvery = Interval.seconds(10)
   /// How long to wait before an epoch that could not be stored is tried again.
@@ -66,6 +68,7 @@ public struct EventLoop: ~Copyable {
     var isAnswered = false
   }
   private var clients = InlineArray<8, Client>(repeating: Client())
+  private var clientFirst = 0
 
   /// Bytes that are reserved, without those of the node, the port and the control socket.
   public static let plannedBytes = Log.plannedBytes
@@ -125,6 +128,7 @@ public struct EventLoop: ~Copyable {
       receiveFromClients()
       passTime()
       drainActions()
+      hasMore = hasMore || hasRequests
       if isEnding {
         let isTold = !hasOutput || now - endedAt >= Self.farewell
         if node.isQuiet, !hasMore, !isBlocked, isTold { return 0 }
@@ -326,23 +330,41 @@ public struct EventLoop: ~Copyable {
     clients[index].hasMore = true
   }
 
-  /// Takes what each client has said: at most a largest message's bytes of each in a turn.
+  /// Takes a bounded number of requests of each client while the node has room for them, beginning with another
+  /// client each time. One that does not read its answers is not asked for more.
   private mutating func receiveFromClients() {
-    for index in 0..<Limits.clientsMax where clients[index].hasMore {
+    clientFirst = (clientFirst + 1) % Limits.clientsMax
+    for step in 0..<Limits.clientsMax {
+      let index = (clientFirst + step) % Limits.clientsMax
+      guard canReceive(fromClient: index) else { continue }
       clients[index].hasMore = false
-      if control.isOpen(index) { receive(fromClient: index) }
-      hasMore = hasMore || clients[index].hasMore
+      receive(fromClient: index)
     }
+  }
+
+  private func canReceive(fromClient index: Int) -> Bool {
+    guard clients[index].hasMore, control.isOpen(index) else { return false }
+    return clients[index].isEnding || (!clients[index].isBlocked && node.isReadyForRequests)
+  }
+
+  /// Whether the next turn has requests to take without waiting for an event.
+  private var hasRequests: Bool {
+    for index in 0..<Limits.clientsMax where canReceive(fromClient: index) { return true }
+    return false
   }
 
   private mutating func receive(fromClient index: Int) {
     guard control.receive(index) else { return drop(index) }
+    var count = 0
     while true {
-      switch control.nextMessage(index) {
-      case .message(let message): node.request(message, from: UInt32(index), at: now)
+      let isLast = count == Self.requestsPerTurn || !(node.isReadyForRequests || clients[index].isEnding)
+      switch isLast ? control.leaveRest(index) : control.nextMessage(index) {
+      case .message(let message):
+        node.request(message, from: UInt32(index), at: now)
+        count += 1
       case .none(let mayHaveMore):
-        clients[index].hasMore = mayHaveMore
-        if !mayHaveMore, clients[index].isEnding { drop(index) }
+        clients[index].hasMore = mayHaveMore || isLast
+        if !clients[index].hasMore, clients[index].isEnding { drop(index) }
         return
       case .nonsense: return drop(index)
       }
