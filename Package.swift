@@ -47,6 +47,7 @@ let package = Package(
       name: "FlashEmulator", dependencies: ["Wire", "Store"], path: "Tools/FlashEmulator", swiftSettings: core),
     tests("Wire", ["Wire"]),
     tests("Identity", ["Identity"]),
+    tests("Host", ["Host"]),
     tests("Coding", ["Wire", "Identity", "Coding"]),
     tests("Store", ["Wire", "Identity", "Store", "FlashEmulator"]),
     tests("Node", ["Wire", "Identity", "Store", "Node", "FlashEmulator"]),
