@@ -42,8 +42,10 @@ let package = Package(
     room("Mesh", ["Wire", "Identity"]),
     room("Node", ["Wire", "Identity", "Coding", "DAG", "Store", "Mesh"]),
     room("Host", ["Node", "CLinux"]),
-    .executableTarget(name: "hotaru", dependencies: ["Host"], swiftSettings: core),
+    room("Client", ["Wire", "Identity", "Host", "CLinux"]),
+    .executableTarget(name: "hotaru", dependencies: ["Host", "Client"], swiftSettings: core),
     tests("Wire", ["Wire"]),
     tests("Identity", ["Identity"]),
+    tests("Client", ["Client"]),
   ]
 )
