@@ -1,0 +1,92 @@
+// Paths as the system wants them: bytes with a zero at the end, in memory that is reserved for each of them.
+
+import CLinux
+import Wire
+
+/// A path of the file system.
+public struct Path: ~Copyable {
+  private let storage: Region
+  /// Bytes, without the zero at the end.
+  public let byteCount: Int
+
+  /// The path `text`; a zero byte in it ends it.
+  public init(_ text: RawSpan) {
+    byteCount = text.firstOffset(of: 0) ?? text.byteCount
+    storage = Region(byteCount: byteCount + 1)
+    storage.write(text.extracting(0..<byteCount), at: 0)
+  }
+
+  /// `text` followed by `name`, as it is.
+  public init(_ text: RawSpan, _ name: StaticString) {
+    byteCount = text.byteCount + name.utf8CodeUnitCount
+    storage = Region(byteCount: byteCount + 1)
+    storage.write(text, at: 0)
+    storage.write(name.span, at: text.byteCount)
+  }
+
+  /// The file `name` in this folder.
+  public func appending(_ name: StaticString) -> Path {
+    let folder = Path(text, "/")
+    return Path(folder.text, name)
+  }
+
+  /// The same path again.
+  public func copy() -> Path { Path(text) }
+
+  /// The path's bytes, without the zero at the end.
+  public var text: RawSpan {
+    @_lifetime(borrow self)
+    get {
+      let span = storage.bytes(at: 0, count: byteCount)
+      return unsafe _overrideLifetime(span, borrowing: self)
+    }
+  }
+
+  /// The path for a C function.
+  @unsafe public func withCString<R>(_ body: (UnsafePointer<CChar>) -> R) -> R {
+    unsafe storage.bytes(at: 0, count: byteCount + 1).withAddress {
+      unsafe body($0.assumingMemoryBound(to: CChar.self))
+    }
+  }
+
+  /// Opens it; negative errno when that fails. `O_CLOEXEC` is added.
+  public func open(_ flags: Int32, mode: UInt32 = 0) -> Int32 {
+    unsafe withCString { name in
+      let descriptor = unsafe hotaru_open(name, flags | O_CLOEXEC, mode)
+      return descriptor >= 0 ? descriptor : -hotaru_errno()
+    }
+  }
+
+  /// Whether something is there.
+  public var exists: Bool { unsafe withCString { unsafe hotaru_path_mode($0) != 0 } }
+
+  /// Makes the folder (not its parents) for its owner only, or leaves it as it is. 0 or errno.
+  public func makeFolder() -> Int32 {
+    unsafe withCString { name in
+      if unsafe mkdir(name, 0o700) == 0 { return 0 }
+      let error = hotaru_errno()
+      let isFolder = unsafe hotaru_path_mode(name) & 0o170000 == 0o040000
+      return error == EEXIST && isFolder ? 0 : error
+    }
+  }
+
+  /// Makes the folder and those above it. 0 or errno.
+  public func makeFolders() -> Int32 {
+    for offset in 1..<max(byteCount, 1) where text[byte: offset] == UInt8(ascii: "/") {
+      let error = Path(text.extracting(0..<offset)).makeFolder()
+      if error != 0 { return error }
+    }
+    return makeFolder()
+  }
+}
+
+extension Output {
+  /// Appends a path.
+  public mutating func path(_ path: borrowing Path) { bytes(path.text) }
+
+  /// Appends what an errno means: `No space left on device`.
+  public mutating func systemError(_ number: Int32) {
+    guard let words = unsafe strerrordesc_np(number) else { return decimal(Int(number)) }
+    unsafe bytes(immortalSpan(words))
+  }
+}
