@@ -25,13 +25,7 @@ public enum ClientError: Error, Equatable, BitwiseCopyable, Sendable {
 
   /// From now on SIGINT, SIGTERM and SIGHUP do not end the process but wake whoever waits.
   public static func block() -> Interrupts {
-    var set = sigset_t()
-    unsafe sigemptyset(&set)
-    unsafe sigaddset(&set, SIGINT)
-    unsafe sigaddset(&set, SIGTERM)
-    unsafe sigaddset(&set, SIGHUP)
-    _ = unsafe sigprocmask(SIG_BLOCK, &set, nil)
-    return Interrupts(descriptor: unsafe signalfd(-1, &set, Int32(SFD_CLOEXEC.rawValue | SFD_NONBLOCK.rawValue)))
+    Interrupts(descriptor: hotaru_signal_descriptor())
   }
   /// Nothing is caught: signals do what they always do.
   public static var none: Interrupts { Interrupts(descriptor: -1) }
@@ -40,17 +34,13 @@ public enum ClientError: Error, Equatable, BitwiseCopyable, Sendable {
 
   /// Whether one has come since it was last asked.
   public func take() -> Bool {
-    guard descriptor >= 0 else { return false }
-    var information = signalfd_siginfo()
-    return unsafe read(descriptor, &information, MemoryLayout<signalfd_siginfo>.size) > 0
+    descriptor >= 0 && hotaru_take_signal(descriptor) != 0
   }
 }
 
 /// The monotonic clock in microseconds.
 public func monotonicNow() -> Instant {
-  var time = timespec()
-  _ = unsafe clock_gettime(CLOCK_MONOTONIC, &time)
-  return Instant(microseconds: UInt64(time.tv_sec) * 1_000_000 + UInt64(time.tv_nsec) / 1_000)
+  Instant(microseconds: hotaru_monotonic_microseconds())
 }
 
 /// A connection to the running node.
@@ -69,43 +59,23 @@ public struct ControlClient: ~Copyable {
 
   /// Connects to the socket at `path`. With `interrupts`, `wait` throws when a signal comes.
   ///
-  /// - Throws: `.notRunning` when nobody listens there.
-  public init(path: UnsafePointer<CChar>, interrupts: Interrupts = .none) throws(ClientError) {
+  /// - Throws: `.connection(.notRunning)` when nobody listens there.
+  public init(path: UnsafePointer<CChar>, interrupts: Interrupts = .none) throws(Trouble) {
     descriptor = unsafe try ControlClient.connect(path)
     self.interrupts = interrupts
   }
   deinit { _ = close(descriptor) }
 
-  private static func connect(_ path: UnsafePointer<CChar>) throws(ClientError) -> Int32 {
-    var address = sockaddr_un()
-    address.sun_family = sa_family_t(AF_UNIX)
-    let length = unsafe strlen(path)
-    let fits = unsafe withUnsafeMutableBytes(of: &address.sun_path) { room in
-      guard length < room.count else { return false }
-      unsafe room.baseAddress.unsafelyUnwrapped.copyMemory(from: path, byteCount: length)
-      return true
-    }
-    guard fits else { throw .refused(ENAMETOOLONG) }
-    let descriptor = socket(
-      AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue), 0)
-    guard descriptor >= 0 else { throw .refused(hotaru_errno()) }
-    var status: Int32 = -1
+  private static func connect(_ path: UnsafePointer<CChar>) throws(Trouble) -> Int32 {
     // A node whose queue of connections is full is given a second.
     for _ in 0..<100 {
-      status = unsafe withUnsafePointer(to: &address) { address in
-        unsafe address.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-          unsafe CLinux.connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
-        }
-      }
-      guard status != 0, hotaru_errno() == EAGAIN else { break }
-      _ = unsafe poll(nil, 0, 10)
+      let result = unsafe hotaru_connect(path)
+      if result >= 0 { return result }
+      if result == -ENOENT || result == -ECONNREFUSED { throw .connection(.notRunning) }
+      guard result == -EAGAIN else { throw .connection(.refused(-result)) }
+      usleep(10_000)
     }
-    guard status == 0 else {
-      let number = hotaru_errno()
-      _ = close(descriptor)
-      throw number == ENOENT || number == ECONNREFUSED ? .notRunning : .refused(number)
-    }
-    return descriptor
+    throw .connection(.refused(EAGAIN))
   }
 
   // MARK: Requests
@@ -157,15 +127,15 @@ public struct ControlClient: ~Copyable {
 
   /// The next answer that has come, or nil when more must be waited for. It is valid until the next `wait`.
   @_lifetime(immortal)
-  public mutating func nextAnswer() throws(ClientError) -> ControlView? {
+  public mutating func nextAnswer() throws(Trouble) -> ControlView? {
     guard incomingEnd - incomingStart >= 4 else { return nil }
     var head = ByteReader(incoming.bytes(at: incomingStart, count: 4))
     let length = Int((try? head.u32()) ?? 0)
-    guard length >= 5, length + 4 <= Limits.controlBytes else { throw .malformed }
+    guard length >= 5, length + 4 <= Limits.controlBytes else { throw .connection(.malformed) }
     guard incomingEnd - incomingStart >= 4 + length else { return nil }
     let bytes = incoming.bytes(at: incomingStart + 4, count: length)
     incomingStart += 4 + length
-    guard let answer = try? ControlView(bytes) else { throw .malformed }
+    guard let answer = try? ControlView(bytes) else { throw .connection(.malformed) }
     return answer
   }
 
@@ -174,10 +144,10 @@ public struct ControlClient: ~Copyable {
   ///
   /// - Throws: `.lost` when the node is gone and everything that it said has been read, `.interrupted`.
   @discardableResult
-  public mutating func wait(until deadline: Instant = .never, input: Int32 = -1) throws(ClientError) -> Bool {
+  public mutating func wait(until deadline: Instant = .never, input: Int32 = -1) throws(Trouble) -> Bool {
     makeRoom()
     while true {
-      if interrupts.take() { throw .interrupted }
+      if interrupts.take() { throw .connection(.interrupted) }
       try flush()
       let hasCome = try receive()
       if hasCome && input < 0 { return false }
@@ -210,11 +180,11 @@ public struct ControlClient: ~Copyable {
     (incomingStart, incomingEnd) = (0, incomingEnd - incomingStart)
   }
 
-  private mutating func flush() throws(ClientError) {
+  private mutating func flush() throws(Trouble) {
     while outgoingEnd > outgoingStart {
       let bytes = outgoing.bytes(at: outgoingStart, count: outgoingEnd - outgoingStart)
       let sent = unsafe bytes.withAddress {
-        unsafe CLinux.send(descriptor, $0, bytes.byteCount, Int32(MSG_NOSIGNAL.rawValue))
+        unsafe CLinux.send(descriptor, $0, bytes.byteCount, Int32(MSG_NOSIGNAL))
       }
       if sent < 0 {
         if hotaru_errno() == EINTR { continue }
@@ -228,7 +198,7 @@ public struct ControlClient: ~Copyable {
     (outgoingStart, outgoingEnd) = (0, 0)
   }
 
-  private mutating func receive() throws(ClientError) -> Bool {
+  private mutating func receive() throws(Trouble) -> Bool {
     var hasCome = false
     while ControlClient.bufferBytes > incomingEnd {
       var room = incoming.mutableBytes(at: incomingEnd, count: ControlClient.bufferBytes - incomingEnd)
@@ -248,7 +218,7 @@ public struct ControlClient: ~Copyable {
       hasCome = true
       if count < wanted { break }
     }
-    if hasEnded && !hasCome { throw .lost }
+    if hasEnded && !hasCome { throw .connection(.lost) }
     return hasCome
   }
 }

@@ -1,12 +1,12 @@
 // Builds a file's tree bottom-up while the file streams by, in constant memory: each row keeps the places
 // of at most two manifests' children. A place is forgotten only when the manifest that names it is stored,
-// so at every moment what has been stored is exactly what `forEachPending` names and what is below it.
+// so at every moment what has been stored is exactly what `nextPending` names and what is below it.
 
 import Wire
 
 /// Composes the manifests of a file whose chunks are stored in any order.
 public struct TreeBuilder: ~Copyable {
-  private struct Row {
+  struct Row {
     /// Nodes that have a number.
     var issued: UInt64 = 0
     /// The first node that no stored manifest covers.
@@ -105,16 +105,27 @@ public struct TreeBuilder: ~Copyable {
     return places[index(tree.rootRow, 0)]
   }
 
-  /// Calls `body` with the row and the place of everything that is stored and that no stored manifest
-  /// names.
-  public func forEachPending<E: Error>(_ body: (Int, Location) throws(E) -> Void) throws(E) {
-    for row in 0..<FileTree.rowsMax {
-      var order = rows[row].base
-      while order < rows[row].issued {
-        let isCovered = row + 1 < FileTree.rowsMax && isPlaced(row + 1, order / FileTree.width)
-        if isPlaced(row, order), !isCovered { try body(row, places[index(row, order)]) }
-        order += 1
+  /// A position among what is pending.
+  @frozen public struct Cursor: BitwiseCopyable, Sendable {
+    var row = 0
+    var order: UInt64 = 0
+    /// Before the first.
+    public init() {}
+  }
+
+  /// The row and the place of the next thing that is stored and that no stored manifest names; nil at the end.
+  public func nextPending(_ cursor: inout Cursor) -> (row: Int, location: Location)? {
+    while cursor.row < FileTree.rowsMax {
+      let (row, order) = (cursor.row, max(cursor.order, rows[cursor.row].base))
+      guard order < rows[row].issued else {
+        cursor.row += 1
+        cursor.order = 0
+        continue
       }
+      cursor.order = order + 1
+      let isCovered = row + 1 < FileTree.rowsMax && isPlaced(row + 1, order / FileTree.width)
+      if isPlaced(row, order), !isCovered { return (row, places[index(row, order)]) }
     }
+    return nil
   }
 }

@@ -12,7 +12,7 @@ public enum TreeError: Error, Equatable, BitwiseCopyable, Sendable {
 
 /// Hands out what is to be fetched next.
 public struct TreeWalker: ~Copyable {
-  private struct Row {
+  struct Row {
     /// Nodes whose places are known.
     var known: UInt64 = 0
     /// Nodes that have been handed out.
@@ -38,15 +38,20 @@ public struct TreeWalker: ~Copyable {
   /// The shape that the root promises.
   public let tree: FileTree
 
-  /// Starts at a root.
-  public init(root: borrowing ManifestView, isSealed: Bool) throws(TreeError) {
+  private init(tree: FileTree) {
     precondition(Limits.manifestLevelsMax == 4)
-    guard let tree = FileTree(totalBytes: root.totalBytes, isSealed: isSealed) else { throw .shape }
     self.tree = tree
+  }
+
+  /// Starts at a root.
+  public static func start(root: borrowing ManifestView, isSealed: Bool) throws(TreeError) -> TreeWalker {
+    guard let tree = FileTree(totalBytes: root.totalBytes, isSealed: isSealed) else { throw .shape }
     guard tree.rootRow == Int(root.level) + 1, tree.count(row: Int(root.level)) == UInt64(root.count) else {
       throw .shape
     }
-    keep(root, row: Int(root.level))
+    var walker = TreeWalker(tree: tree)
+    walker.keep(root, row: Int(root.level))
+    return walker
   }
 
   private mutating func keep(_ manifest: borrowing ManifestView, row: Int) {
