@@ -19,7 +19,7 @@ import Wire
 
   /// The arguments of this process; nil when `/proc` cannot be read. Keeps its memory for ever: call it once.
   public static func ofProcess() -> Arguments? {
-    let descriptor = hotaru_open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC, 0)
+    let descriptor = unsafe hotaru_open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC, 0)
     guard descriptor >= 0 else { return nil }
     defer { close(descriptor) }
     var (capacity, length) = (4_096, 0)
@@ -38,7 +38,7 @@ import Wire
     let bytes = unsafe text.bindMemory(to: CChar.self, capacity: capacity)
     var count = 0
     for offset in 0..<length where unsafe bytes[offset] == 0 { count += 1 }
-    let words = unsafe UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>.allocate(capacity: count + 1)
+    let words = UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>.allocate(capacity: count + 1)
     var (word, start) = (0, 0)
     for offset in 0..<length where unsafe bytes[offset] == 0 {
       unsafe words[word] = bytes + start
