@@ -158,14 +158,13 @@ public struct ControlClient: ~Copyable {
       if outgoingEnd > outgoingStart { descriptors[0].events |= Int16(POLLOUT) }
       descriptors[1].fd = input
       descriptors[2].fd = interrupts.descriptor
-      var timeout: Int32 = -1
-      if hasCome || isDue {
-        timeout = 0
-      } else if deadline != .never {
-        timeout = Int32(min((deadline - now).microseconds / 1_000 + 1, 1_000_000))
-      }
+      // The next event is waited for with the precision of the clock: a load generator's rate depends on it.
+      var patience: UInt64? = nil
+      if hasCome || isDue { patience = 0 } else if deadline != .never { patience = (deadline - now).microseconds }
       var span = descriptors.mutableSpan
-      _ = unsafe span.withUnsafeMutableBufferPointer { unsafe poll($0.baseAddress, nfds_t($0.count), timeout) }
+      unsafe span.withUnsafeMutableBufferPointer {
+        _ = unsafe hotaru_poll($0.baseAddress, UInt32($0.count), patience ?? 0, patience == nil)
+      }
       let canRead = descriptors[1].revents != 0
       if hasCome || isDue || canRead { return canRead }
     }

@@ -4,6 +4,8 @@
 #define HOTARU_CLINUX_CLIENT_H
 #include "shim.h"
 
+#include <stdbool.h>
+#include <stdint.h>
 #include <sys/random.h>
 
 // A non-blocking connection to the Unix socket at a path, or the negative error number.
@@ -18,6 +20,13 @@ static inline int hotaru_connect(const char *path) {
   int number = errno;
   close(descriptor);
   return -number;
+}
+
+// `poll` with a timeout in microseconds, or for ever.
+static inline int hotaru_poll(struct pollfd *descriptors, unsigned count, uint64_t microseconds, bool for_ever) {
+  struct timespec timeout = {
+      .tv_sec = (time_t)(microseconds / 1000000 % 1000000), .tv_nsec = (long)(microseconds % 1000000 * 1000)};
+  return ppoll(descriptors, count, for_ever ? NULL : &timeout, NULL);
 }
 
 // A descriptor that can be read when SIGINT, SIGTERM or SIGHUP has come, which from then on do nothing else.
