@@ -51,6 +51,9 @@ public struct Output: ~Copyable {
     return !hasFailed
   }
 
+  /// Forgets that a write has failed: the next flush tries again.
+  mutating func forgive() { hasFailed = false }
+
   /// Forgets what is buffered.
   public mutating func clear() { (count, lineStart) = (0, 0) }
 

@@ -17,18 +17,24 @@ public struct Path: ~Copyable {
   }
 
   /// `text` followed by `name`, as it is.
-  public init(_ text: RawSpan, _ name: StaticString) {
-    byteCount = text.byteCount + name.utf8CodeUnitCount
+  public init(_ text: RawSpan, _ name: RawSpan) {
+    byteCount = text.byteCount + name.byteCount
     storage = Region(byteCount: byteCount + 1)
     storage.write(text, at: 0)
-    storage.write(name.span, at: text.byteCount)
+    storage.write(name, at: text.byteCount)
   }
 
+  /// `text` followed by `name`, as it is.
+  public init(_ text: RawSpan, _ name: StaticString) { self.init(text, name.span) }
+
   /// The file `name` in this folder.
-  public func appending(_ name: StaticString) -> Path {
+  public func appending(_ name: RawSpan) -> Path {
     let folder = Path(text, "/")
     return Path(folder.text, name)
   }
+
+  /// The file `name` in this folder.
+  public func appending(_ name: StaticString) -> Path { appending(name.span) }
 
   /// The same path again.
   public func copy() -> Path { Path(text) }

@@ -21,6 +21,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -99,5 +100,160 @@ static inline void hotaru_getopt_start(void) {
 static inline const char *hotaru_getopt_value(void) { return optarg; }
 static inline int hotaru_getopt_index(void) { return optind; }
 static inline int hotaru_getopt_wrong(void) { return optopt; }
+
+// MARK: Files whose offsets are 64 bits on every board
+
+static inline ssize_t hotaru_pread(int descriptor, void *out, size_t count, int64_t offset) {
+  return pread(descriptor, out, count, (off_t)offset);
+}
+static inline ssize_t hotaru_pwrite(int descriptor, const void *bytes, size_t count, int64_t offset) {
+  return pwrite(descriptor, bytes, count, (off_t)offset);
+}
+// Reads what is in the page cache; EAGAIN when that is not all, EOPNOTSUPP or ENOSYS when nobody knows.
+static inline ssize_t hotaru_pread_cached(int descriptor, void *out, size_t count, int64_t offset) {
+  struct iovec part = {.iov_base = out, .iov_len = count};
+  return preadv2(descriptor, &part, 1, (off_t)offset, RWF_NOWAIT);
+}
+
+// MARK: Threads
+
+// Starts a thread that can be joined, with a stack of 128 KiB (the least that every board allows). 0 or errno.
+static inline int hotaru_start_thread(pthread_t *thread, void *(*body)(void *), void *argument) {
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setstacksize(&attributes, 131072);
+  int error = pthread_create(thread, &attributes, body, argument);
+  pthread_attr_destroy(&attributes);
+  return error;
+}
+
+// MARK: Events
+
+struct hotaru_event {
+  uint32_t events;
+  uint32_t tag;
+};
+enum { HOTARU_READABLE = EPOLLIN, HOTARU_WRITABLE = EPOLLOUT, HOTARU_GONE = EPOLLHUP | EPOLLERR };
+
+static inline int hotaru_epoll_control(int epoll, int operation, int descriptor, uint32_t events, uint32_t tag) {
+  struct epoll_event event = {.events = events, .data = {.u32 = tag}};
+  return epoll_ctl(epoll, operation, descriptor, &event);
+}
+// Waits for at most 16 events, without end when `waits`, else not at all.
+static inline int hotaru_epoll_wait(int epoll, struct hotaru_event *out, int waits) {
+  struct epoll_event events[16];
+  int count = epoll_wait(epoll, events, 16, waits ? -1 : 0);
+  for (int index = 0; index < count; index++) {
+    out[index].events = events[index].events;
+    out[index].tag = events[index].data.u32;
+  }
+  return count;
+}
+// Makes the timer due at a monotonic time in microseconds (never 0, which would switch it off).
+static inline int hotaru_timer_arm(int timer, uint64_t microseconds) {
+  if (microseconds == 0) microseconds = 1;
+  struct itimerspec value = {.it_value = {.tv_sec = (time_t)(microseconds / 1000000),
+                                          .tv_nsec = (long)(microseconds % 1000000 * 1000)}};
+  return timerfd_settime(timer, TFD_TIMER_ABSTIME, &value, NULL);
+}
+// A descriptor that becomes readable at SIGINT and SIGTERM, which no longer end the process; SIGPIPE and SIGXFSZ
+// become errors of the call that causes them.
+static inline int hotaru_signals(void) {
+  signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGTERM);
+  if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0) return -1;
+  return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+// Threads allocate nothing, so one arena serves all of them.
+static inline void hotaru_limit_arenas(void) {
+  mallopt(M_ARENA_MAX, 1);
+  mallopt(M_TOP_PAD, 0);
+}
+
+// MARK: Sockets
+
+static inline int hotaru_set_option(int socket, int level, int name, int value) {
+  return setsockopt(socket, level, name, &value, sizeof value);
+}
+static inline int hotaru_socket(int family, int kind, int protocol) {
+  return socket(family, kind | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
+}
+// The next client of a listening socket, which does not block; -1 when none waits.
+static inline int hotaru_accept(int socket) {
+  return accept4(socket, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+static inline int hotaru_bind(int socket, const void *address, size_t length) {
+  return bind(socket, (const struct sockaddr *)address, (socklen_t)length);
+}
+// Where a socket is bound, written to `length` bytes. 0 or -1.
+static inline int hotaru_bound(int socket, void *address, size_t length) {
+  socklen_t size = (socklen_t)length;
+  return getsockname(socket, (struct sockaddr *)address, &size);
+}
+static inline int hotaru_join_group(int socket, const void *group, uint32_t interface) {
+  struct ipv6_mreq request;
+  memcpy(&request.ipv6mr_multiaddr, group, 16);
+  request.ipv6mr_interface = interface;
+  return setsockopt(socket, IPPROTO_IPV6, IPV6_JOIN_GROUP, &request, sizeof request);
+}
+// Listens for changes of interfaces and addresses; -1 where that is not allowed.
+static inline int hotaru_interface_changes(void) {
+  int result = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE);
+  struct sockaddr_nl address = {
+      .nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_IFADDR};
+  if (result >= 0 && bind(result, (struct sockaddr *)&address, sizeof address) != 0) {
+    close(result);
+    result = -1;
+  }
+  return result;
+}
+
+// An interface with an IPv4 address; addresses with their first byte most significant.
+struct hotaru_interface {
+  uint32_t index;
+  uint32_t flags;
+  uint32_t address;
+  uint32_t broadcast;
+};
+static inline uint32_t hotaru_interface_flags(int socket, const char *name) {
+  struct ifreq request;
+  memset(&request, 0, sizeof request);
+  strncpy(request.ifr_name, name, IFNAMSIZ - 1);
+  return ioctl(socket, SIOCGIFFLAGS, &request) == 0 ? (uint16_t)request.ifr_flags : 0;
+}
+// Interfaces with IPv4 addresses, without an allocation. Their number, at most `max` and 32.
+static inline int hotaru_ipv4_interfaces(int socket, struct hotaru_interface *out, int max) {
+  struct ifreq requests[32];
+  struct ifconf list = {.ifc_len = sizeof requests, .ifc_req = requests};
+  if (ioctl(socket, SIOCGIFCONF, &list) != 0) return 0;
+  int count = 0;
+  for (int index = 0; index < list.ifc_len / (int)sizeof *requests && count < max; index++) {
+    struct ifreq *request = &requests[index];
+    struct hotaru_interface result = {0};
+    result.address = ntohl(((struct sockaddr_in *)&request->ifr_addr)->sin_addr.s_addr);
+    result.flags = hotaru_interface_flags(socket, request->ifr_name);
+    if (ioctl(socket, SIOCGIFBRDADDR, request) == 0)
+      result.broadcast = ntohl(((struct sockaddr_in *)&request->ifr_broadaddr)->sin_addr.s_addr);
+    if (ioctl(socket, SIOCGIFINDEX, request) == 0) result.index = (uint32_t)request->ifr_ifindex;
+    out[count++] = result;
+  }
+  return count;
+}
+
+// Binds or connects a Unix socket; `path` may begin with '@' for the abstract names that systemd uses. 0 or errno.
+static inline int hotaru_unix(int socket, const char *path, size_t length, int connects) {
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  if (length >= sizeof address.sun_path) return ENAMETOOLONG;
+  memcpy(address.sun_path, path, length);
+  socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length + (path[0] != '@'));
+  if (path[0] == '@') address.sun_path[0] = 0;
+  int result = connects ? connect(socket, (struct sockaddr *)&address, size)
+                        : bind(socket, (struct sockaddr *)&address, size);
+  return result == 0 ? 0 : errno;
+}
 
 #endif
