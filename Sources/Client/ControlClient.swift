@@ -3,6 +3,7 @@
 // far less than one system call each, and neither side can make the other wait forever.
 
 import CLinux
+import Host
 import Wire
 
 /// Why a command cannot go on.
@@ -60,16 +61,16 @@ public struct ControlClient: ~Copyable {
   /// Connects to the socket at `path`. With `interrupts`, `wait` throws when a signal comes.
   ///
   /// - Throws: `.connection(.notRunning)` when nobody listens there.
-  public init(path: UnsafePointer<CChar>, interrupts: Interrupts = .none) throws(Trouble) {
-    descriptor = unsafe try ControlClient.connect(path)
+  public init(path: borrowing Path, interrupts: Interrupts = .none) throws(Trouble) {
+    descriptor = try ControlClient.connect(path)
     self.interrupts = interrupts
   }
   deinit { _ = close(descriptor) }
 
-  private static func connect(_ path: UnsafePointer<CChar>) throws(Trouble) -> Int32 {
+  private static func connect(_ path: borrowing Path) throws(Trouble) -> Int32 {
     // A node whose queue of connections is full is given a second.
     for _ in 0..<100 {
-      let result = unsafe hotaru_connect(path)
+      let result = unsafe path.withCString { unsafe hotaru_connect($0) }
       if result >= 0 { return result }
       if result == -ENOENT || result == -ECONNREFUSED { throw .connection(.notRunning) }
       guard result == -EAGAIN else { throw .connection(.refused(-result)) }

@@ -19,14 +19,6 @@ private let getHelp: StaticString = """
 
   """
 
-/// What `get` was asked for.
-private struct Wish {
-  var token: Token
-  var output = RawSpan()
-  var isVerbose = false
-  var json = false
-}
-
 /// Brings something back.
 func getCommand(_ arguments: Arguments) -> Int32 {
   let jsonCode: Int32 = 300
@@ -78,7 +70,7 @@ func getCommand(_ arguments: Arguments) -> Int32 {
     return text.flush() ? 0 : failure("standard output cannot be written")
   }
   do throws(Trouble) {
-    var target = try Target(output)
+    var target = try Target.open(output)
     if record.kind == .data {
       try single(record, token.key, &target)
     } else {
@@ -194,42 +186,45 @@ private func refuseSealed(
 private struct Target: ~Copyable {
   let descriptor: Int32
   let refusesBinary: Bool
-  private let path: Path?
-  private let temporary: Path?
+  private let path: Path
+  private let temporary: Path
+  private let isTemporary: Bool
 
   /// Opens a temporary file beside the file `name`; standard output when `name` is `-` or empty.
-  init(_ name: RawSpan) throws(Trouble) {
+  static func open(_ name: RawSpan) throws(Trouble) -> Target {
     if name.byteCount == 0 || name.isEqual(to: "-") {
-      (descriptor, path, temporary) = (1, nil, nil)
-      refusesBinary = name.byteCount == 0 && isatty(1) == 1
-      return
+      return Target(
+        descriptor: 1, name, temporary: name, isTemporary: false,
+        refusesBinary: name.byteCount == 0 && isatty(1) == 1)
     }
-    refusesBinary = false
     let path = Path(name)
     let type = unsafe path.withCString { unsafe hotaru_path_mode($0) } & UInt32(S_IFMT)
     if type == UInt32(S_IFDIR) { throw .output(EISDIR) }
+    // A device or a pipe is written to as it is.
     if type != 0, type != UInt32(S_IFREG) {
-      // A device or a pipe is written to as it is.
       let opened = path.open(O_WRONLY)
       guard opened >= 0 else { throw .output(-opened) }
-      (descriptor, self.path, temporary) = (opened, nil, nil)
-      return
+      return Target(descriptor: opened, name, temporary: name, isTemporary: false, refusesBinary: false)
     }
-    let temporary = Target.temporaryPath(name)
-    let opened = temporary.open(O_WRONLY | O_CREAT | O_EXCL, mode: 0o666)
-    guard opened >= 0 else { throw .output(-opened) }
-    descriptor = opened
-    self.path = consume path
-    self.temporary = consume temporary
-  }
-
-  private static func temporaryPath(_ name: RawSpan) -> Path {
-    let text = Region(byteCount: name.byteCount + 64)
+    let text = Region(byteCount: name.byteCount + 32)
     var writer = ByteWriter(text.mutableBytes(at: 0, count: text.byteCount))
     writer.bytes(name)
     writer.text(".part")
     writer.decimal(UInt64(getpid()))
-    return Path(writer.written)
+    let temporary = writer.written
+    let opened = Path(temporary).open(O_WRONLY | O_CREAT | O_EXCL, mode: 0o666)
+    guard opened >= 0 else { throw .output(-opened) }
+    return Target(descriptor: opened, name, temporary: temporary, isTemporary: true, refusesBinary: false)
+  }
+
+  private init(
+    descriptor: Int32, _ name: RawSpan, temporary: RawSpan, isTemporary: Bool, refusesBinary: Bool
+  ) {
+    self.descriptor = descriptor
+    path = Path(name)
+    self.temporary = Path(temporary)
+    self.isTemporary = isTemporary
+    self.refusesBinary = refusesBinary
   }
 
   /// Writes a whole small content.
@@ -246,13 +241,9 @@ private struct Target: ~Copyable {
       remove()
       throw .output(number)
     }
-    var number: Int32 = 0
-    switch (path, temporary) {
-    case (.some(let path), .some(let temporary)):
-      number = unsafe temporary.withCString { from in
-        unsafe path.withCString { to in unsafe rename(from, to) == 0 ? 0 : hotaru_errno() }
-      }
-    default: break
+    guard isTemporary else { return }
+    let number = unsafe temporary.withCString { from in
+      unsafe path.withCString { to in unsafe rename(from, to) == 0 ? 0 : hotaru_errno() }
     }
     guard number == 0 else {
       remove()
@@ -268,10 +259,7 @@ private struct Target: ~Copyable {
   }
 
   private func remove() {
-    switch temporary {
-    case .some(let temporary): _ = unsafe temporary.withCString { unsafe unlink($0) }
-    case .none: break
-    }
+    if isTemporary { _ = unsafe temporary.withCString { unsafe unlink($0) } }
   }
 }
 

@@ -22,9 +22,7 @@ struct Session: ~Copyable {
   func connect(interrupts: Interrupts = .none) -> ControlClient? {
     let socket = home.socket
     do throws(Trouble) {
-      return try unsafe socket.withCString { (path) throws(Trouble) in
-        try unsafe ControlClient(path: path, interrupts: interrupts)
-      }
+      return try ControlClient(path: socket, interrupts: interrupts)
     } catch {
       complain {
         if error == .connection(.notRunning) {

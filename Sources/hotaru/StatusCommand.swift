@@ -262,8 +262,8 @@ private func dagHead(_ output: inout Output) {
 private func emitRow(_ vertex: VertexEntry, _ output: inout Output) {
   output.text(vertex.flags & 1 != 0 ? "*" : " ")
   output.text(vertex.flags & 2 != 0 ? "+" : " ")
-  output.write {
-    vertex.id.withBytes { bytes in Hexadecimal.emit(bytes.extracting(0..<8), into: &$0) }
+  output.write { writer in
+    vertex.id.withBytes { Hexadecimal.emit($0.extracting(0..<8), into: &writer) }
   }
   output.column(20)
   output.write { $0.shortKey(vertex.author.prefix) }
