@@ -51,6 +51,8 @@ public struct Progress: ~Copyable {
     output.flush()
   }
 
+  deinit { if hasDrawn { writeWhole(StaticString("\r\u{1b}[K").span, to: 2) } }
+
   /// Removes the bar.
   public mutating func end() {
     guard hasDrawn else { return }

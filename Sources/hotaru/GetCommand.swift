@@ -72,7 +72,7 @@ func getCommand(_ arguments: Arguments) -> Int32 {
   do throws(Trouble) {
     var target = try Target.open(output)
     if record.kind == .data {
-      try single(record, token.key, &target)
+      try single(record, token.key, target)
     } else {
       guard let manifest = try? ManifestView(record.body) else { throw .corrupt }
       if token.key == nil { try refuseSealed(manifest, &client, session.network) }
@@ -80,13 +80,7 @@ func getCommand(_ arguments: Arguments) -> Int32 {
         client: client, network: session.network, root: manifest, key: token.key, output: target.descriptor,
         refusesBinary: target.refusesBinary)
       var progress = Progress(totalBytes: download.totalBytes)
-      do throws(Trouble) {
-        try download.run(&progress)
-      } catch {
-        progress.end()
-        target.discard()
-        throw error
-      }
+      try download.run(&progress)
       progress.end()
       if isVerbose { say(download.responders) }
       try target.keep()
@@ -132,22 +126,14 @@ private func rootFailure(_ id: Digest, _ trouble: Trouble, _ client: inout Contr
 }
 
 /// Content of one record without a manifest.
-private func single(_ record: borrowing RecordView, _ key: Bytes32?, _ target: inout Target) throws(Trouble) {
-  do throws(Trouble) {
-    if let key {
-      let plain = Region(byteCount: Limits.payloadBytes)
-      var room = plain.mutableBytes(at: 0, count: Limits.payloadBytes)
-      guard let length = ChunkCipher.open(record.body, key: key, index: 0, isLast: true, into: &room) else {
-        throw .wrongKey
-      }
-      try target.write(plain.bytes(at: 0, count: length))
-    } else {
-      try target.write(record.body)
-    }
-  } catch {
-    target.discard()
-    throw error
+private func single(_ record: borrowing RecordView, _ key: Bytes32?, _ target: borrowing Target) throws(Trouble) {
+  guard let key else { return try target.write(record.body) }
+  let plain = Region(byteCount: Limits.payloadBytes)
+  var room = plain.mutableBytes(at: 0, count: Limits.payloadBytes)
+  guard let length = ChunkCipher.open(record.body, key: key, index: 0, isLast: true, into: &room) else {
+    throw .wrongKey
   }
+  try target.write(plain.bytes(at: 0, count: length))
 }
 
 /// Without a key: goes down the tree's right edge to the last chunk, whose length tells plain content from
@@ -188,7 +174,8 @@ private struct Target: ~Copyable {
   let refusesBinary: Bool
   private let path: Path
   private let temporary: Path
-  private let isTemporary: Bool
+  private var isTemporary: Bool
+  private var isOpen = true
 
   /// Opens a temporary file beside the file `name`; standard output when `name` is `-` or empty.
   static func open(_ name: RawSpan) throws(Trouble) -> Target {
@@ -234,31 +221,21 @@ private struct Target: ~Copyable {
   }
 
   /// Everything has been written: the file gets its name.
-  func keep() throws(Trouble) {
+  mutating func keep() throws(Trouble) {
     guard descriptor != 1 else { return }
-    guard close(descriptor) == 0 else {
-      let number = hotaru_errno()
-      remove()
-      throw .output(number)
-    }
+    isOpen = false
+    guard close(descriptor) == 0 else { throw .output(hotaru_errno()) }
     guard isTemporary else { return }
     let number = unsafe temporary.withCString { from in
       unsafe path.withCString { to in unsafe rename(from, to) == 0 ? 0 : hotaru_errno() }
     }
-    guard number == 0 else {
-      remove()
-      throw .output(number)
-    }
+    guard number == 0 else { throw .output(number) }
+    isTemporary = false
   }
 
-  /// Something went wrong: nothing is left of it.
-  func discard() {
-    guard descriptor != 1 else { return }
-    _ = close(descriptor)
-    remove()
-  }
-
-  private func remove() {
+  /// Nothing is left of what was not kept.
+  deinit {
+    if isOpen, descriptor != 1 { _ = close(descriptor) }
     if isTemporary { _ = unsafe temporary.withCString { unsafe unlink($0) } }
   }
 }

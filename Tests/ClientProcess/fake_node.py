@@ -157,7 +157,7 @@ class FakeNode:
     def peers(self, client, request):
         def entry(i, state, address, scope):
             return (
-                blake(bytes([i])) + bytes([state, 1 if i == 1 else 0, 2, 1]) + address
+                blake(bytes([i])) + bytes([state, 2 if i == 1 else 1, 2, 1]) + address
                 + struct.pack("<HIIQBBI", 7119, scope, 1234 * i, 250, 25, 200, 7)
             )
         four = bytes(10) + b"\xff\xff" + bytes([192, 168, 1, 5])
