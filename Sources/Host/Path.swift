@@ -36,6 +36,14 @@ public struct Path: ~Copyable {
   /// The file `name` in this folder.
   public func appending(_ name: StaticString) -> Path { appending(name.span) }
 
+  /// The folder that it is in.
+  public var folder: Path {
+    var length = byteCount
+    while length > 0, text[byte: length - 1] != UInt8(ascii: "/") { length -= 1 }
+    if length == 0 { return Path(StaticString(".").span) }
+    return Path(text.extracting(0..<max(length - 1, 1)))
+  }
+
   /// The same path again.
   public func copy() -> Path { Path(text) }
 

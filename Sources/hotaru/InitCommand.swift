@@ -1,2 +1,72 @@
+// `hotaru init`: a home with a new key and a commented configuration. It never touches a home that has either.
+
+import CLinux
 import Host
-func initCommand(_ arguments: Arguments) -> Int32 { failure("not here yet") }
+import Identity
+import Wire
+
+private let initHelp: StaticString = """
+  usage: hotaru init [--home DIR] [--network NAME]
+
+  Makes the key (readable by you only) and a commented configuration file. Refuses to overwrite either.
+
+    --home DIR      where to (default: $HOTARU_HOME, else ~/.hotaru)
+    --network NAME  the network to belong to, 1 to 64 bytes (default: hotaru)
+
+  """
+
+/// Runs `hotaru init`.
+func initCommand(_ arguments: Arguments) -> Int32 {
+  let network: Int32 = 257
+  var scanner = OptionScanner(
+    arguments, "init", help: initHelp, [Option.home, Option(network, "network", value: true)])
+  var (homeFolder, name) = (StaticString("").span, StaticString("hotaru").span)
+  while let code = scanner.next() {
+    if code == Option.homeCode { homeFolder = scanner.value } else { name = scanner.value }
+  }
+  if let status = scanner.exitStatus { return status }
+  guard scanner.operandCount == 0 else { return scanner.usage("there is nothing to name here") }
+  guard name.byteCount >= 1, name.byteCount <= Limits.networkNameBytes else {
+    return scanner.usage("--network: expected the name of a network, 1 to 64 bytes")
+  }
+  // The name has to survive being read back from a `key = value` line.
+  guard name.firstOffset(of: UInt8(ascii: "#")) == nil, name.firstOffset(of: UInt8(ascii: "\n")) == nil,
+    name.trimmed.byteCount == name.byteCount
+  else { return scanner.usage("--network: expected a name without # and without blanks at its ends") }
+  guard startCryptography() else { return failure("libsodium does not start") }
+  guard let home = Home(option: homeFolder) else { return 1 }
+  return makeHome(home, network: name)
+}
+
+private func makeHome(_ home: borrowing Home, network: RawSpan) -> Int32 {
+  if home.key.exists { return refuse(home.key) }
+  if home.configuration.exists { return refuse(home.configuration) }
+  let error = home.folder.makeFolders()
+  if error != 0 { return SystemError("make", error).complain(about: home.folder.text) }
+  let key = SecretKey(seed: randomBytes32())
+  do throws(SystemError) {
+    try ConfigurationFile.make(home, network: network)
+    if EpochFile.last(home) == nil { try EpochFile.write(0, home) }
+    try KeyFile.store(key.seed, home, replaces: false)
+  } catch {
+    return error.complain(about: home.folder.text)
+  }
+  var output = Output.standard()
+  output.text("made ")
+  output.path(home.key)
+  output.text(" and ")
+  output.path(home.configuration)
+  output.newline()
+  output.text("key ")
+  output.key(key.publicKey)
+  output.newline()
+  return output.flush() ? 0 : 1
+}
+
+private func refuse(_ path: borrowing Path) -> Int32 {
+  complain {
+    $0.path(path)
+    $0.text(" exists: nothing was changed")
+  }
+  return 1
+}

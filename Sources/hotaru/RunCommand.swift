@@ -1,2 +1,268 @@
+// `hotaru run`: everything that must be true before the node may speak, in this order: the settings are right, the
+// memory plan fits, nobody else uses the home, the key is there, the socket and the files open, the epoch is raised
+// and durable. Then the loop.
+
+import CLinux
 import Host
-func runCommand(_ arguments: Arguments) -> Int32 { failure("not here yet") }
+import Identity
+import Node
+import Store
+import Wire
+
+private let runHelp: StaticString = """
+  usage: hotaru run [OPTION]...
+
+  Runs the node in the foreground until SIGINT or SIGTERM. The log goes to standard error.
+
+    --home DIR          the node's home (default: $HOTARU_HOME, else ~/.hotaru)
+    --listen ADDR:PORT  where to listen (default: [::]:7119, every address)
+    --peer ADDR:PORT    a peer beyond the local link; may be given several times
+    --store SIZE        how much to store for the mesh (default: 64M, smallest 2M)
+    --memory SIZE       what the node may write to in memory (default: 4M)
+    --no-multicast      do not look for neighbours on the local link
+
+  Options win over HOME/hotaru.conf; peers are added up. Addresses are numeric: 192.168.1.5:7119,
+  [2001:db8::1]:7119, [fe80::1%wlan0]:7119.
+
+  """
+
+private enum RunOption {
+  static let listen: Int32 = 257
+  static let peer: Int32 = 258
+  static let store: Int32 = 259
+  static let memory: Int32 = 260
+  static let noMulticast: Int32 = 261
+
+  static var all: [6 of Option] {
+    [
+      Option.home, Option(listen, "listen", value: true), Option(peer, "peer", value: true),
+      Option(store, "store", value: true), Option(memory, "memory", value: true),
+      Option(noMulticast, "no-multicast"),
+    ]
+  }
+}
+
+/// Runs `hotaru run`.
+func runCommand(_ arguments: Arguments) -> Int32 {
+  hotaru_limit_arenas()
+  let signals = hotaru_signals()
+  guard signals >= 0 else { return failure("cannot watch for signals") }
+
+  // Once for the home, whose configuration comes first, and once for the options that win over it.
+  var scanner = OptionScanner(arguments, "run", help: runHelp, RunOption.all)
+  var homeFolder = StaticString("").span
+  while let code = scanner.next() {
+    if code == Option.homeCode { homeFolder = scanner.value }
+  }
+  if let status = scanner.exitStatus { return status }
+  guard scanner.operandCount == 0 else { return scanner.usage("there is nothing to name here") }
+  guard let home = Home(option: homeFolder) else { return 1 }
+  var settings = Settings()
+  guard ConfigurationFile.read(home, into: &settings) else { return 1 }
+  if let status = applyOptions(arguments, &settings) { return status }
+  guard startCryptography() else { return failure("libsodium does not start") }
+  return runNode(home, settings, signals)
+}
+
+/// Sets what the options say; the exit status when one of them is wrong.
+private func applyOptions(_ arguments: Arguments, _ settings: inout Settings) -> Int32? {
+  var scanner = OptionScanner(arguments, "run", help: runHelp, RunOption.all)
+  while let code = scanner.next() {
+    let (setting, name): (Setting, StaticString)
+    switch code {
+    case RunOption.listen: (setting, name) = (.listen, "--listen")
+    case RunOption.peer: (setting, name) = (.peer, "--peer")
+    case RunOption.store: (setting, name) = (.store, "--store")
+    case RunOption.memory: (setting, name) = (.memory, "--memory")
+    case RunOption.noMulticast:
+      settings.usesMulticast = false
+      continue
+    default: continue
+    }
+    var changed = settings
+    let isSet: Bool? = scanner.value(of: name) { (text) throws(Expected) -> Bool in
+      try changed.set(setting, text)
+      return true
+    }
+    guard isSet != nil else { return 2 }
+    settings = changed
+  }
+  return scanner.exitStatus
+}
+
+private func runNode(_ home: borrowing Home, _ settings: Settings, _ signals: Int32) -> Int32 {
+  let seed: Bytes32
+  do throws(KeyFile.Failure) {
+    seed = try KeyFile.load(home)
+  } catch {
+    return KeyFile.complain(about: error, home)
+  }
+  var log = Log()
+  let identity = SecretKey(seed: seed)
+  var configuration = nodeConfiguration(settings, identity.publicKey)
+  guard printPlan(configuration, settings, &log) else { return 1 }
+  do throws(HomeLock.Failure) {
+    let lock = try HomeLock(home)
+    let status = runLocked(home, settings, &configuration, identity, log, signals)
+    _ = consume lock
+    return status
+  } catch {
+    return HomeLock.complain(about: error, home)
+  }
+}
+
+private func runLocked(
+  _ home: borrowing Home, _ settings: Settings, _ configuration: inout NodeConfiguration,
+  _ identity: consuming SecretKey, _ log: consuming Log, _ signals: Int32
+) -> Int32 {
+  let status: Int32
+  do throws(SystemError) {
+    let port = try DatagramPort(listen: settings.listen, usesMulticast: settings.usesMulticast)
+    configuration.endpoints = port.reachable
+    configuration.usesMulticast = port.usesMulticast
+    status = runOpened(home, settings, &configuration, identity, port, log, signals)
+  } catch {
+    complain {
+      $0.text("cannot ")
+      $0.text(error.what)
+      $0.text(" ")
+      $0.endpoint(settings.listen)
+      $0.text(": ")
+      $0.systemError(error.number)
+    }
+    status = 1
+  }
+  return status
+}
+
+private func runOpened(
+  _ home: borrowing Home, _ settings: Settings, _ configuration: inout NodeConfiguration,
+  _ identity: consuming SecretKey, _ port: consuming DatagramPort, _ log: consuming Log, _ signals: Int32
+) -> Int32 {
+  do throws(SystemError) {
+    let flash = try FileFlash(folder: home.store, storeBytes: settings.storeBytes)
+    let completions = flash.completions
+    let raised = try EpochFile.raise(home)
+    configuration.epoch = raised.epoch
+    tellStart(configuration, identity.publicKey, port, isEpochGuessed: raised.isGuessed, &log)
+    let control = try ControlServer(path: home.listener, forGroup: home.listensForGroup)
+    let node = LightNode(configuration: configuration, identity: identity, flash: flash, at: Clock.now)
+    var loop = try EventLoop(
+      node: node, completions: completions, port: port, control: control, log: log, signals: signals)
+    return loop.run()
+  } catch {
+    return error.complain(about: home.folder.text)
+  }
+}
+
+/// What the node is told, but for what is known only later: epoch and endpoints.
+private func nodeConfiguration(_ settings: Settings, _ key: NodeID) -> NodeConfiguration {
+  let network = settings.network.withBytes { Network(name: $0) }
+  let instance = randomBytes32().prefix
+  var configuration = NodeConfiguration(
+    network: network, owner: settings.owner ?? key, epoch: 0, instance: instance, entropy: randomBytes32(),
+    wallClockMilliseconds: Clock.wallMilliseconds)
+  configuration.town = settings.town ?? .zero
+  configuration.endorsement = settings.endorsement
+  configuration.redundancy = settings.redundancy
+  configuration.storeBytes = settings.storeBytes
+  configuration.ringSlots = settings.ringSlots
+  configuration.membersMax = settings.membersMax
+  configuration.repairAfter = settings.repairAfter
+  configuration.storedForHours = settings.storedForHours
+  configuration.usesMulticast = settings.usesMulticast
+  configuration.peers = settings.peers
+  configuration.peerCount = settings.peerCount
+  return configuration
+}
+
+// MARK: Memory
+
+/// The node's plan and the host's own rows.
+private func memoryPlan(_ configuration: NodeConfiguration) -> MemoryPlan {
+  var plan = LightNode<FileFlash>.plan(configuration)
+  plan.add("datagram batches", DatagramPort.plannedBytes)
+  plan.add("clients", ControlServer.plannedBytes)
+  plan.add("log buffer", EventLoop.plannedBytes)
+  plan.add(
+    "flash threads", FileFlash.plannedBytes(segmentCount: Int(configuration.storeBytes >> 20)))
+  plan.add("stack and C library", 131_072)
+  return plan
+}
+
+/// Prints what will be reserved; false, with the sum, when it is more than the budget.
+private func printPlan(
+  _ configuration: NodeConfiguration, _ settings: Settings, _ log: inout Log
+) -> Bool {
+  let plan = memoryPlan(configuration)
+  for index in 0..<plan.count { printRow(plan[index].name, plan[index].byteCount, &log) }
+  printRow("sum, to be written to", plan.totalBytes, &log)
+  printRow("program pages, on top, at most", programBytes(), &log)
+  if UInt64(plan.totalBytes) <= settings.memoryBytes { return true }
+  let needed = UInt64(plan.totalBytes + 1_023) / 1_024
+  complain {
+    $0.text("the memory plan needs ")
+    $0.decimal(needed)
+    $0.text("K, the budget is ")
+    $0.decimal(settings.memoryBytes / 1_024)
+    $0.text("K: give --memory ")
+    $0.decimal(needed)
+    $0.text("K or more, or less --store, ring-slots or members")
+  }
+  return false
+}
+
+private func printRow(_ name: StaticString, _ byteCount: Int, _ log: inout Log) {
+  log.line(.information) {
+    $0.text("memory: ")
+    $0.rightAligned(7) { $0.decimal((byteCount + 1_023) / 1_024) }
+    $0.text(" KiB  ")
+    $0.text(name)
+  }
+}
+
+private func programBytes() -> Int {
+  let file = Path(StaticString("/proc/self/exe").span).open(O_RDONLY)
+  guard file >= 0 else { return 0 }
+  defer { close(file) }
+  return Int(max(hotaru_size(file), 0))
+}
+
+// MARK: What the log begins with
+
+private func tellStart(
+  _ configuration: NodeConfiguration, _ key: NodeID, _ port: borrowing DatagramPort, isEpochGuessed: Bool,
+  _ log: inout Log
+) {
+  let (local, interfaces, usesMulticast) = (port.local, port.interfaceCount, port.usesMulticast)
+  log.line(.notice) {
+    $0.text("hotaru ")
+    $0.text(hotaruVersion)
+    $0.text(", key ")
+    $0.key(key)
+    $0.text(", epoch ")
+    $0.decimal(UInt64(configuration.epoch))
+  }
+  log.line(.notice) {
+    $0.text("listening at ")
+    $0.endpoint(local)
+    if usesMulticast {
+      $0.text(", looking for neighbours on ")
+      $0.decimal(interfaces)
+      $0.text(interfaces == 1 ? " interface" : " interfaces")
+    } else {
+      $0.text(", not looking for neighbours")
+    }
+  }
+  if isEpochGuessed {
+    log.line(.warning, "the epoch files are missing: starting far above any epoch that this key can have used")
+  }
+  if configuration.wallClockMilliseconds == 0 { log.line(.warning, "the clock is not set") }
+  if let endorsement = configuration.endorsement {
+    let digest = configuration.network.endorsementDigest(
+      issuer: endorsement.issuer, node: key, expiryMilliseconds: endorsement.expiryMilliseconds)
+    if !isValid(endorsement.signature, over: digest, by: endorsement.issuer) {
+      log.line(.warning, "the configured endorsement is not for this key in this network")
+    }
+  }
+}

@@ -75,6 +75,19 @@ static inline void hotaru_wait_writable(int descriptor) {
   poll(&wait, 1, -1);
 }
 
+// Makes the terminal give each key at once, unseen, also the ones that end a process; or as it was. 0 or -1.
+static inline int hotaru_hide_typing(int descriptor, struct termios *saved) {
+  if (tcgetattr(descriptor, saved) != 0) return -1;
+  struct termios hidden = *saved;
+  hidden.c_lflag &= ~(tcflag_t)(ECHO | ICANON | ISIG);
+  hidden.c_cc[VMIN] = 1;
+  hidden.c_cc[VTIME] = 0;
+  return tcsetattr(descriptor, TCSAFLUSH, &hidden);
+}
+static inline int hotaru_show_typing(int descriptor, const struct termios *saved) {
+  return tcsetattr(descriptor, TCSAFLUSH, saved);
+}
+
 // MARK: Clocks
 
 static inline uint64_t hotaru_monotonic_microseconds(void) {
@@ -171,7 +184,6 @@ static inline int hotaru_signals(void) {
 // Threads allocate nothing, so one arena serves all of them.
 static inline void hotaru_limit_arenas(void) {
   mallopt(M_ARENA_MAX, 1);
-  mallopt(M_TOP_PAD, 0);
 }
 
 // MARK: Sockets
