@@ -43,7 +43,8 @@ let package = Package(
     room("Node", ["Wire", "Identity", "Coding", "DAG", "Store", "Mesh"]),
     room("Host", ["Node", "CLinux"]),
     room("Client", ["Wire", "Identity", "Host", "CLinux"]),
-    .executableTarget(name: "hotaru", dependencies: ["Host", "Client", "Identity", "Wire", "CLinux"], swiftSettings: core),
+    .executableTarget(
+      name: "hotaru", dependencies: ["Host", "Client", "Identity", "Wire", "CLinux"], swiftSettings: core),
     tests("Wire", ["Wire"]),
     tests("Identity", ["Identity"]),
     tests("Client", ["Client"]),

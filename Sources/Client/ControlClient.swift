@@ -175,7 +175,9 @@ public struct ControlClient: ~Copyable {
   public var isCongested: Bool { outgoingEnd > outgoingStart }
 
   private mutating func makeRoom() {
-    guard ControlClient.bufferBytes - incomingEnd < Limits.controlBytes || incomingStart == incomingEnd else { return }
+    guard ControlClient.bufferBytes - incomingEnd < Limits.controlBytes || incomingStart == incomingEnd else {
+      return
+    }
     incoming.moveDown(from: incomingStart, to: incomingEnd)
     (incomingStart, incomingEnd) = (0, incomingEnd - incomingStart)
   }

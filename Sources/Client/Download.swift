@@ -26,7 +26,7 @@ public struct Download: ~Copyable {
   }
 
   private var client: ControlClient
-  private let network: Network
+  private let network: Network?
   private var walker: TreeWalker
   private let key: Bytes32?
   private let output: Int32
@@ -48,7 +48,7 @@ public struct Download: ~Copyable {
   /// The file below `root` to `output`, opened with `key` unless it is nil. With `refusesBinary` nothing is
   /// written when the first chunk is not text.
   public static func start(
-    client: consuming ControlClient, network: Network, root: borrowing ManifestView, key: Bytes32?,
+    client: consuming ControlClient, network: Network?, root: borrowing ManifestView, key: Bytes32?,
     output: Int32, refusesBinary: Bool
   ) throws(Trouble) -> Download {
     guard let walker = try? TreeWalker.start(root: root, isSealed: key != nil) else { throw .corrupt }
@@ -57,7 +57,7 @@ public struct Download: ~Copyable {
   }
 
   private init(
-    client: consuming ControlClient, network: Network, walker: consuming TreeWalker, key: Bytes32?, output: Int32,
+    client: consuming ControlClient, network: Network?, walker: consuming TreeWalker, key: Bytes32?, output: Int32,
     refusesBinary: Bool
   ) {
     self.client = client
@@ -155,7 +155,7 @@ public struct Download: ~Copyable {
   private mutating func takeRecord(_ slot: Int, _ content: RawSpan) throws(Trouble) {
     guard let retrieved = try? RetrievedView(content) else { throw .connection(.malformed) }
     let step = slots[slot].step
-    guard let record = try? RecordView(retrieved.record), network.id(of: record) == step.location.transaction,
+    guard let record = try? RecordView(retrieved.record), network.confirms(record, is: step.location.transaction),
       record.kind == (step.row == 0 ? .data : .manifest)
     else { throw .corrupt }
     responders.add(retrieved)
@@ -172,7 +172,8 @@ public struct Download: ~Copyable {
   private mutating func takeChunk(_ order: UInt64, _ body: RawSpan) throws(Trouble) {
     let tree = walker.tree
     guard body.byteCount == tree.bodyBytes(chunk: order) else {
-      throw key == nil && body.byteCount == tree.bodyBytes(chunk: order) + ChunkCipher.tagBytes ? .keyNeeded : .corrupt
+      throw key == nil && body.byteCount == tree.bodyBytes(chunk: order) + ChunkCipher.tagBytes
+        ? .keyNeeded : .corrupt
     }
     let place = Int(order % UInt64(Download.ringChunks))
     var room = ring.mutableBytes(at: place * chunkBytes, count: chunkBytes)

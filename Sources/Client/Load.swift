@@ -50,7 +50,7 @@ public struct Load: ~Copyable {
   }
 
   private let plan: LoadPlan
-  private let network: Network
+  private let network: Network?
   private let slots: Table<Slot>
   private let bodies: Region
   private let bodyBytes: Int
@@ -78,7 +78,7 @@ public struct Load: ~Copyable {
   public private(set) var sampleCount = 0
 
   /// Nothing sent yet; `seed` makes the bytes of the bodies.
-  public init(_ plan: LoadPlan, network: Network, seed: UInt64) {
+  public init(_ plan: LoadPlan, network: Network?, seed: UInt64) {
     precondition(plan.inFlight >= 1 && plan.inFlight <= Load.inFlightMax)
     guard let bodyBytes = LoadPlan.bodyBytes(recordBytes: plan.recordBytes) else {
       preconditionFailure("no record is that long")
@@ -238,7 +238,7 @@ public struct Load: ~Copyable {
     case .retrieved:
       let isRight: Bool
       if let retrieved = try? RetrievedView(answer.content), let record = try? RecordView(retrieved.record) {
-        isRight = network.id(of: record) == slots[slot].location.transaction
+        isRight = network.confirms(record, is: slots[slot].location.transaction)
       } else {
         isRight = false
       }

@@ -26,7 +26,7 @@ public struct Sweep: ~Copyable {
   }
 
   private let act: Act
-  private let network: Network
+  private let network: Network?
   private let slots = Table<Slot>(repeating: Slot(), count: Sweep.window)
   private var underWay = 0
   private let manifests = Region(byteCount: Limits.manifestLevelsMax * Limits.payloadBytes)
@@ -46,7 +46,7 @@ public struct Sweep: ~Copyable {
   public private(set) var missingManifests: UInt64 = 0
 
   /// Nothing visited yet.
-  public init(act: Act, network: Network) {
+  public init(act: Act, network: Network?) {
     self.act = act
     self.network = network
   }
@@ -155,7 +155,7 @@ public struct Sweep: ~Copyable {
   }
 
   private mutating func drain(until count: Int, through client: inout ControlClient) throws(Trouble) {
-    while underWay > count || !client.hasRoom(for: 64) { _ = try step(through: &client, fetchedTo: nil) }
+    while underWay > count || !client.hasRoom(for: 64) { _ = try step(through: &client, fetching: nil) }
   }
 
   /// Fetches a manifest to `depth`; answers the length of its body, or 0 when it is gone.
@@ -165,13 +165,12 @@ public struct Sweep: ~Copyable {
     guard depth < Limits.manifestLevelsMax else { throw .corrupt }
     let start = monotonicNow()
     while true {
-      while !client.hasRoom(for: 64) { _ = try step(through: &client, fetchedTo: nil) }
+      while !client.hasRoom(for: 64) { _ = try step(through: &client, fetching: nil) }
       client.get(location, request: firstRequest)
       var fetched = Fetched.waiting
-      while fetched == .waiting { fetched = try step(through: &client, fetchedTo: depth) }
+      while fetched == .waiting { fetched = try step(through: &client, fetching: (location.transaction, depth)) }
       switch fetched {
-      case .body(let length, let id):
-        guard id == location.transaction else { throw .corrupt }
+      case .body(let length):
         guard Int(try view(depth, length).level) == row - 1 else { throw .corrupt }
         return length
       case .failed(let failure):
@@ -188,12 +187,12 @@ public struct Sweep: ~Copyable {
 
   enum Fetched: Equatable, BitwiseCopyable {
     case waiting
-    case body(Int, Digest)
+    case body(Int)
     case failed(Failure)
   }
 
   private mutating func step(
-    through client: inout ControlClient, fetchedTo depth: Int?
+    through client: inout ControlClient, fetching wanted: (id: Digest, depth: Int)?
   ) throws(Trouble) -> Fetched {
     let now = monotonicNow()
     guard now < deadline else { throw .late }
@@ -203,7 +202,7 @@ public struct Sweep: ~Copyable {
     }
     try client.wait(until: nextRetry)
     while let answer = try client.nextAnswer() {
-      if answer.request == firstRequest, let depth { return try takeFetched(answer, to: depth) }
+      if answer.request == firstRequest, let wanted { return try takeFetched(answer, wanted.id, to: wanted.depth) }
       guard answer.request > firstRequest else {
         keepLate(answer)
         continue
@@ -216,7 +215,9 @@ public struct Sweep: ~Copyable {
   }
 
   private mutating func keepLate(_ answer: borrowing ControlView) {
-    guard answer.type == .stored, lateCount < late.count, let stored = try? StoredView(answer.content) else { return }
+    guard answer.type == .stored, lateCount < late.count, let stored = try? StoredView(answer.content) else {
+      return
+    }
     late[lateCount] = stored.location.bundle
     lateCount += 1
   }
@@ -239,13 +240,17 @@ public struct Sweep: ~Copyable {
     underWay -= 1
   }
 
-  private mutating func takeFetched(_ answer: borrowing ControlView, to depth: Int) throws(Trouble) -> Fetched {
+  private mutating func takeFetched(
+    _ answer: borrowing ControlView, _ id: Digest, to depth: Int
+  ) throws(Trouble) -> Fetched {
     if answer.type == .failed { return .failed(try Failure(answer.content)) }
     guard answer.type == .retrieved, let retrieved = try? RetrievedView(answer.content) else {
       throw .connection(.malformed)
     }
-    guard let record = try? RecordView(retrieved.record), record.kind == .manifest else { throw .corrupt }
+    guard let record = try? RecordView(retrieved.record), record.kind == .manifest,
+      network.confirms(record, is: id)
+    else { throw .corrupt }
     manifests.write(record.body, at: depth * Limits.payloadBytes)
-    return .body(record.body.byteCount, network.id(of: record))
+    return .body(record.body.byteCount)
   }
 }

@@ -27,6 +27,7 @@ import Wire
   /// Prefix of the id of missing holder `position`; traps out of bounds.
   public func missing(_ position: Int) -> UInt64 { prefixes[position] }
 
+  /// Whether reason, counts and missing holders are the same.
   public static func == (left: Failure, right: Failure) -> Bool {
     guard left.reason == right.reason, left.found == right.found, left.needed == right.needed,
       left.missingCount == right.missingCount

@@ -29,7 +29,7 @@ public struct Upload: ~Copyable {
   }
 
   private var client: ControlClient
-  private let network: Network
+  private let network: Network?
   private var builder: TreeBuilder
   private let key: Bytes32?
   private let flags: SubmitFlags
@@ -54,7 +54,7 @@ public struct Upload: ~Copyable {
 
   /// Bytes from `input`, sealed under `key` unless it is nil, each record submitted with `flags`.
   public init(
-    client: consuming ControlClient, network: Network, input: Int32, key: Bytes32?, flags: SubmitFlags
+    client: consuming ControlClient, network: Network?, input: Int32, key: Bytes32?, flags: SubmitFlags
   ) {
     self.client = client
     self.network = network

@@ -36,10 +36,9 @@ func getCommand(_ arguments: Arguments) -> Int32 {
   }
   if let status = scanner.exitStatus { return status }
   guard let token = scanner.token() else { return 2 }
-  guard let session = Session(option: home) else { return 1 }
   // Standard output may be a pipe that nobody reads: then a signal must end the process.
   let isFile = output.byteCount > 0 && !output.isEqual(to: "-")
-  guard var client = session.connect(interrupts: isFile ? .block() : .none) else { return 1 }
+  guard var session = Session.open(home, interrupts: isFile ? .block() : .none, withKey: true) else { return 1 }
 
   // The record stays here while the connection goes on with the rest.
   let storage = Region(byteCount: Limits.controlBytes)
@@ -47,13 +46,14 @@ func getCommand(_ arguments: Arguments) -> Int32 {
   var bundle = Digest.zero
   var length = 0
   do throws(Trouble) {
-    let retrieved = try client.fetch(Location(transaction: token.id, bundle: .zero), in: session.network)
+    let retrieved = try session.client.fetch(
+      Location(transaction: token.id, bundle: .zero), in: session.network)
     responders.add(retrieved)
     bundle = retrieved.bundle
     length = retrieved.record.byteCount
     storage.write(retrieved.record, at: 0)
   } catch {
-    return rootFailure(token.id, error, &client)
+    return rootFailure(token.id, error, &session.client)
   }
   guard let record = try? RecordView(storage.bytes(at: 0, count: length)) else {
     return failure(token.id, .corrupt)
@@ -75,9 +75,9 @@ func getCommand(_ arguments: Arguments) -> Int32 {
       try single(record, token.key, target)
     } else {
       guard let manifest = try? ManifestView(record.body) else { throw .corrupt }
-      if token.key == nil { try refuseSealed(manifest, &client, session.network) }
+      if token.key == nil { try refuseSealed(manifest, &session.client, session.network) }
       var download = try Download.start(
-        client: client, network: session.network, root: manifest, key: token.key, output: target.descriptor,
+        client: session.client, network: session.network, root: manifest, key: token.key, output: target.descriptor,
         refusesBinary: target.refusesBinary)
       var progress = Progress(totalBytes: download.totalBytes)
       try download.run(&progress)
@@ -139,7 +139,7 @@ private func single(_ record: borrowing RecordView, _ key: Bytes32?, _ target: b
 /// Without a key: goes down the tree's right edge to the last chunk, whose length tells plain content from
 /// sealed, before anything is written.
 private func refuseSealed(
-  _ root: borrowing ManifestView, _ client: inout ControlClient, _ network: Network
+  _ root: borrowing ManifestView, _ client: inout ControlClient, _ network: Network?
 ) throws(Trouble) {
   guard let plain = FileTree(totalBytes: root.totalBytes, isSealed: false),
     let sealed = FileTree(totalBytes: root.totalBytes, isSealed: true)

@@ -13,7 +13,7 @@ private let loadHelp: StaticString = """
   many became durable each second and how long one took.
 
     --rate N|max    records a second, or as many as become durable
-    --size BYTES    length of a whole record (117 to 16358), with or without a unit: 256, 256B, 16K
+    --size BYTES    length of a whole record (117 to 16357): 256, 256B, 8K
     --seconds S     how long: 10, 10s, 2min
     --in-flight N   records under way at the same time, up to 1024 (default 512)
     --flush         no record waits for company
@@ -78,16 +78,16 @@ func loadCommand(_ arguments: Arguments) -> Int32 {
   if stores, !hasSize { return scanner.usage("--size is missing") }
   if stores, !hasSeconds { return scanner.usage("--seconds is missing") }
   guard LoadPlan.bodyBytes(recordBytes: plan.recordBytes) != nil else {
-    return scanner.usage("--size: expected a record's length, 117 to 16358 bytes (244 and 16500 are none)")
+    return scanner.usage("--size: expected a record's length, 117 to 16357 bytes (but not 244)")
   }
-  guard let session = Session(option: home), var client = session.connect() else { return 1 }
-  let seed = randomBytes32()?.prefix ?? monotonicNow().microseconds
+  guard var session = Session.open(home) else { return 1 }
+  let seed = randomBytes32().prefix
 
   var output = Output.standard()
   var load = Load(plan, network: session.network, seed: seed)
   do throws(Trouble) {
     if stores {
-      try load.store(through: &client)
+      try load.store(through: &session.client)
       if save.byteCount > 0, !write(load, to: save) { return 1 }
       if json { reportStoreAsJSON(load, &output) } else { report(load, "durable", &output) }
     }
@@ -100,7 +100,7 @@ func loadCommand(_ arguments: Arguments) -> Int32 {
       } else if !read(from, into: &getter) {
         return 1
       }
-      try getter.get(through: &client, once: !stores)
+      try getter.get(through: &session.client, once: !stores)
       if json { reportGetAsJSON(getter, isAlone: !stores, &output) } else { report(getter, "got", &output) }
       if getter.done == 0 || getter.errors > 0 { sayFailure(getter) }
     }

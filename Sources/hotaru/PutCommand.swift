@@ -35,7 +35,8 @@ func putCommand(_ arguments: Arguments) -> Int32 {
   }
   if let status = scanner.exitStatus { return status }
   guard scanner.operandCount == 1 else {
-    return scanner.usage(scanner.operandCount == 0 ? "a FILE is missing (- is standard input)" : "one FILE at a time")
+    return scanner.usage(
+      scanner.operandCount == 0 ? "a FILE is missing (- is standard input)" : "one FILE at a time")
   }
   let name = scanner.operand(0)
   let isStandardInput = name.isEqual(to: "-")
@@ -43,18 +44,13 @@ func putCommand(_ arguments: Arguments) -> Int32 {
   guard input >= 0 else { return putFailure(name, .input(-input)) }
   let type = hotaru_mode(input) & UInt32(S_IFMT)
   guard type != UInt32(S_IFDIR) else { return putFailure(name, .input(EISDIR)) }
-  guard let session = Session(option: home) else { return 1 }
-  var key: Bytes32?
-  if !isPublic {
-    guard let random = randomBytes32() else { return failure("the system gives no random bytes") }
-    key = random
-  }
-  guard let client = session.connect(interrupts: .block()) else { return 1 }
+  let key = isPublic ? nil : randomBytes32()
+  guard let session = Session.open(home, interrupts: .block()) else { return 1 }
 
   let size = type == UInt32(S_IFREG) ? hotaru_size(input) : -1
   var progress = Progress(totalBytes: size < 0 ? nil : UInt64(size))
   var upload = Upload(
-    client: client, network: session.network, input: input, key: key, flags: [flags, .flush])
+    client: session.client, network: session.network, input: input, key: key, flags: [flags, .flush])
   do throws(Trouble) {
     let location = try upload.run(&progress)
     progress.end()
@@ -80,15 +76,6 @@ private func putFailure(_ name: RawSpan, _ trouble: Trouble) -> Int32 {
     $0.trouble(trouble)
   }
   return 1
-}
-
-/// 32 bytes of the system's randomness.
-func randomBytes32() -> Bytes32? {
-  var isFilled = false
-  let bytes = Bytes32(filledBy: { (out: inout MutableRawSpan) in
-    isFilled = unsafe out.withAddress { unsafe getrandom($0, 32, 0) == 32 }
-  })
-  return isFilled ? bytes : nil
 }
 
 /// How much was stored, how long it took, and what it survives.

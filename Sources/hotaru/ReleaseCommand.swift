@@ -55,10 +55,10 @@ func renewCommand(_ arguments: Arguments) -> Int32 {
 }
 
 private func sweep(_ id: Digest, _ act: Sweep.Act, home: RawSpan) -> Int32 {
-  guard let session = Session(option: home), var client = session.connect() else { return 1 }
+  guard var session = Session.open(home, withKey: true) else { return 1 }
   var sweep = Sweep(act: act, network: session.network)
   do throws(Trouble) {
-    let root = try client.fetch(Location(transaction: id, bundle: .zero), in: session.network)
+    let root = try session.client.fetch(Location(transaction: id, bundle: .zero), in: session.network)
     guard let record = try? RecordView(root.record) else { throw .corrupt }
     guard record.kind == .data || record.kind == .manifest else {
       complain {
@@ -87,8 +87,8 @@ private func sweep(_ id: Digest, _ act: Sweep.Act, home: RawSpan) -> Int32 {
       guard let manifest = try? ManifestView(record.body) else { throw .corrupt }
       row = Int(manifest.level) + 1
     }
-    try sweep.visit(Location(transaction: id, bundle: root.bundle), row: row, through: &client)
-    try sweep.finish(through: &client)
+    try sweep.visit(Location(transaction: id, bundle: root.bundle), row: row, through: &session.client)
+    try sweep.finish(through: &session.client)
   } catch {
     return failure(id, error)
   }

@@ -57,9 +57,9 @@ func sendCommand(_ arguments: Arguments) -> Int32 {
   guard scanner.hasNoOperands() else { return 2 }
   guard let to else { return scanner.usage("--to KEY is missing") }
   guard let amount else { return scanner.usage("--amount N is missing") }
-  guard let session = Session(option: home), var client = session.connect() else { return 1 }
+  guard var session = Session.open(home) else { return 1 }
   do throws(Trouble) {
-    let answer = try submit(to: to, amount: amount, memo: memo, flags: flags, through: &client)
+    let answer = try submit(to: to, amount: amount, memo: memo, flags: flags, through: &session.client)
     let id: Digest
     var note = Output.error()
     switch answer.type {

@@ -1,43 +1,78 @@
 // What every client command begins with: its home, the network that ids belong to, and the node's socket.
 
+import CLinux
 import Client
 import Host
 import Identity
 import Wire
 
-/// Where a client command works.
+/// A connection to the node of a home. Under systemd a member of the group `hotaru` may use the socket and may not
+/// read the node's home: then the network's name is not known here, and what the node has checked in what it brings
+/// back is not checked again.
 struct Session: ~Copyable {
-  let home: Home
-  let network: Network
+  /// The connection.
+  var client: ControlClient
+  /// The network whose ids are checked here; nil when it is not known.
+  let network: Network?
+  /// The node's key; nil when it is not known or was not asked for.
+  let ownKey: NodeID?
 
-  /// Reads the home that `option` names (empty: the default). Nil, with a complaint, when it is no home.
-  init?(option: RawSpan) {
+  /// Connects to the node of the home that `option` names (empty: the default). Nil, with a complaint, when there
+  /// is no home or no node runs.
+  static func open(_ option: RawSpan, interrupts: Interrupts = .none, withKey: Bool = false) -> Session? {
+    guard startCryptography() else {
+      failure("libsodium does not start")
+      return nil
+    }
     guard let home = Home(option: option) else { return nil }
-    guard let network = networkName(of: home) else { return nil }
-    self.home = home
-    self.network = network
-  }
-
-  /// Connects to the node; nil, with a complaint, when none is running.
-  func connect(interrupts: Interrupts = .none) -> ControlClient? {
     let socket = home.socket
     do throws(Trouble) {
-      return try ControlClient(path: socket, interrupts: interrupts)
-    } catch {
-      complain {
-        if error == .connection(.notRunning) {
-          $0.text("no node is running with home ")
-          $0.path(home.folder)
-          $0.text(" (start one with: hotaru run --home ")
-          $0.path(home.folder)
-          $0.text(")")
-        } else {
-          $0.path(socket)
-          $0.text(": ")
-          $0.trouble(error)
-        }
+      let client = try ControlClient(path: socket, interrupts: interrupts)
+      // Whoever was told nothing has found the system's node, whose home is not the user's.
+      let isSystem = socket.text.isEqual(to: "/run/hotaru/socket")
+      guard let owner = isSystem ? Home(option: StaticString("/var/lib/hotaru").span) : consume home else {
+        return nil
       }
+      var settings = Settings()
+      let canRead = Session.canRead(owner.configuration)
+      if canRead, !ConfigurationFile.read(owner, into: &settings) { return nil }
+      let network: Network? = canRead ? settings.network.withBytes { Network(name: $0) } : nil
+      return Session(client: client, network: network, ownKey: withKey ? Session.publicKey(of: owner) : nil)
+    } catch {
+      explain(error, home, socket)
       return nil
+    }
+  }
+
+  private static func canRead(_ path: borrowing Path) -> Bool {
+    let descriptor = path.open(O_RDONLY)
+    if descriptor >= 0 { _ = close(descriptor) }
+    return descriptor != -EACCES
+  }
+
+  private static func publicKey(of home: borrowing Home) -> NodeID? {
+    guard let seed = try? KeyFile.load(home) else { return nil }
+    return SecretKey(seed: seed).publicKey
+  }
+
+  private static func explain(_ trouble: Trouble, _ home: borrowing Home, _ socket: borrowing Path) {
+    guard trouble == .connection(.notRunning) else {
+      return complain {
+        $0.path(socket)
+        $0.text(": ")
+        $0.trouble(trouble)
+      }
+    }
+    if !home.key.exists, Session.canRead(home.key) {
+      _ = KeyFile.complain(about: .system(SystemError("read", ENOENT)), home)
+      return
+    }
+    complain {
+      $0.text("no node is running with home ")
+      $0.path(home.folder)
+      $0.text(" (start one with: hotaru run --home ")
+      $0.path(home.folder)
+      $0.text(")")
     }
   }
 }
@@ -102,7 +137,3 @@ func failure(_ id: Digest, _ trouble: Trouble) -> Int32 {
   }
   return 1
 }
-extension Session {
-  var ownKey: NodeID? { nil }
-}
-func networkName(of home: borrowing Home) -> Network? { Network(name: StaticString("hotaru").span) }

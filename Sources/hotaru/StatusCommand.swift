@@ -132,10 +132,10 @@ private func show(
   }
   if let status = scanner.exitStatus { return status }
   guard scanner.hasNoOperands() else { return 2 }
-  guard let session = Session(option: home), var client = session.connect() else { return 1 }
+  guard var session = Session.open(home) else { return 1 }
   var output = Output(1, capacity: 65_536)
   do throws(Trouble) {
-    try body(&client, json, &output)
+    try body(&session.client, json, &output)
   } catch {
     output.clear()
     complain { $0.trouble(error) }

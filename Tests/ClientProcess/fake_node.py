@@ -32,9 +32,9 @@ class FakeNode:
     """`behaviour` may hold: busy (every n-th request), refuse_after (submissions), delay (seconds at most),
     receipts, redundancy (k, n), missing_after (submissions whose get fails), close_after (submissions)."""
 
-    def __init__(self, path, network=b"hotaru", **behaviour):
+    def __init__(self, path, own, network=b"hotaru", **behaviour):
         self.network = blake(b"hotaru network 1", network)
-        self.own = bytes(range(32))
+        self.own = own
         self.behaviour = behaviour
         self.random = random.Random(behaviour.get("seed", 1))
         self.records = {}  # id -> (bundle, record)

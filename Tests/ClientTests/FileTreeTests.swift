@@ -85,7 +85,8 @@ private func walk(_ built: Built, seed: UInt64) throws -> [UInt64] {
   var random = Seeded(state: seed)
   func bytes(_ row: Int, _ order: UInt64) throws -> [UInt8] { try #require(built.manifests[row]?[order]) }
   let top = try bytes(row(of: root), order(of: root))
-  var walker = try TreeWalker.start(root: ManifestView(top.span.bytes), isSealed: built.isSealed)
+  let manifest = try ManifestView(top.span.bytes)
+  var walker = try TreeWalker.start(root: manifest, isSealed: built.isSealed)
   var chunks: [UInt64] = []
   var waiting: [TreeWalker.Step] = []
   while true {
@@ -103,17 +104,20 @@ private func walk(_ built: Built, seed: UInt64) throws -> [UInt64] {
     }
     let step = waiting.remove(at: Int.random(in: 0..<waiting.count, using: &random))
     #expect(order(of: step.location) == step.order && row(of: step.location) == step.row)
-    try walker.place(ManifestView(bytes(step.row, step.order).span.bytes), for: step)
+    let body = try bytes(step.row, step.order)
+    let manifest = try ManifestView(body.span.bytes)
+    try walker.place(manifest, for: step)
   }
 }
 
 @Suite struct FileTreeTests {
-  static let chunks: [UInt64] = [1, 2, 3, 249, 250, 251, 499, 500, 501, 749, 1_000, 62_499, 62_500, 62_501, 63_000]
+  static let chunks: [UInt64] = [1, 2, 3, 249, 250, 251, 499, 500, 501, 749, 1_000, 62_500, 62_501]
 
   @Test(arguments: [false, true], chunks) func everyChunkIsFoundInOrder(isSealed: Bool, chunks: UInt64) throws {
     let size = UInt64(FileTree.chunkBytes(isSealed: isSealed))
     let seed = UInt64.random(in: 0...UInt64.max)
-    for bytes in Set([(chunks - 1) * size + 1, chunks * size - 1, chunks * size, chunks == 1 ? 0 : chunks * size - 1]) {
+    let shortest = chunks == 1 ? 0 : (chunks - 1) * size + 1
+    for bytes in chunks > 10_000 ? [chunks * size] : [shortest, chunks * size - 1, chunks * size] {
       let built = try build(bytes, isSealed: isSealed, window: 24, seed: seed)
       let tree = try #require(FileTree(totalBytes: bytes, isSealed: isSealed))
       #expect(tree.chunkCount == chunks, "seed \(seed)")
@@ -245,7 +249,8 @@ private func walk(_ built: Built, seed: UInt64) throws -> [UInt64] {
     var deeper = root
     deeper[8] = 2
     #expect(try refuses(deeper))
-    var walker = try TreeWalker.start(root: ManifestView(root.span.bytes), isSealed: false)
+    let top = try ManifestView(root.span.bytes)
+    var walker = try TreeWalker.start(root: top, isSealed: false)
     let next = walker.nextManifest()
     let step = try #require(next)
     // The last manifest in the place of the first.

@@ -56,8 +56,8 @@ private func percentile(_ perMille: UInt64, of histogram: borrowing Histogram) -
     #expect(LoadPlan.bodyBytes(recordBytes: 243) == 127)
     #expect(LoadPlan.bodyBytes(recordBytes: 244) == nil)
     #expect(LoadPlan.bodyBytes(recordBytes: 245) == 128)
-    #expect(LoadPlan.bodyBytes(recordBytes: 16_358) == 16_240)
-    #expect(LoadPlan.bodyBytes(recordBytes: 16_359) == nil)
+    #expect(LoadPlan.bodyBytes(recordBytes: 16_357) == 16_240)
+    #expect(LoadPlan.bodyBytes(recordBytes: 16_358) == nil)
     #expect(LoadPlan.bodyBytes(recordBytes: 116) == nil)
   }
 }
