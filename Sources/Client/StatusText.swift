@@ -77,7 +77,7 @@ public enum StatusText {
     var walk = StatusView(content)
     while let entry = walk.next() { width = max(width, entry.name.byteCount) }
     var entries = StatusView(content)
-    var position = 0
+    var (position, isAfterGroup) = (0, false)
     while let entry = entries.next() {
       defer { position += 1 }
       let nothing = StaticString("").span
@@ -85,10 +85,13 @@ public enum StatusText {
         !occurs(content, before: position, prefix: nothing, member: heading)
       else { continue }
       if !hasMembers(content, heading) {
+        if isAfterGroup { output.newline() }
+        isAfterGroup = false
         row(entry.name, entry.value, width, into: &output)
         continue
       }
       if position > 0 { output.newline() }
+      isAfterGroup = true
       output.bytes(heading)
       output.newline()
       var members = StatusView(content)

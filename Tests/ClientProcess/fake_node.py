@@ -261,4 +261,7 @@ class FakeNode:
                         data.clear()
                     if data:
                         time.sleep(0.0005)
+        for client in outgoing:
+            client.close()
+        self.selector.close()
         self.listener.close()
