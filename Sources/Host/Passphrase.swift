@@ -4,46 +4,49 @@
 import CLinux
 import Wire
 
-/// A passphrase in memory that is cleared when it ends.
+/// A passphrase in memory; `erase` it after use. (A `deinit` that does so makes Embedded Swift 6.3.1 crash.)
 public struct Passphrase: ~Copyable {
   /// The longest one, in bytes.
   public static let byteCountMax = 512
   private let storage = Region(byteCount: byteCountMax)
   private var count = 0
 
-  deinit { storage.clear(at: 0, count: storage.byteCount) }
+  /// Overwrites it.
+  public func erase() { storage.clear(at: 0, count: storage.byteCount) }
 
-  /// Reads one; `file` is empty for the terminal or standard input, `isNew` asks twice. Nil after a complaint.
-  public init?(file: RawSpan, isNew: Bool) {
+  /// Whether there is one. When not, it has been said why.
+  public private(set) var isRead = false
+
+  /// Reads one; `file` is empty for the terminal or standard input, `isNew` asks twice.
+  public init(file: RawSpan, isNew: Bool) {
     if file.byteCount > 0 {
       let path = Path(file)
       let descriptor = path.open(O_RDONLY)
       if descriptor < 0 {
         _ = SystemError("read", -descriptor).complain(about: file)
-        return nil
+        return
       }
       readLine(descriptor)
       close(descriptor)
     } else if isatty(0) == 1 {
-      guard type("passphrase: ") else { return nil }
-      if isNew {
-        guard let again = Passphrase(again: ()) else { return nil }
-        guard again.bytes.isEqual(to: bytes) else {
-          failure("the passphrases differ")
-          return nil
-        }
+      guard type("passphrase: ") else { return }
+      if isNew, !isRepeated() {
+        failure("the passphrases differ")
+        return
       }
     } else {
       readLine(0)
     }
-    if count == 0 {
-      failure("the passphrase is empty")
-      return nil
-    }
+    isRead = count > 0
+    if !isRead { failure("the passphrase is empty") }
   }
 
-  private init?(again: Void) {
-    guard type("the same again: ") else { return nil }
+  private init() {}
+
+  private func isRepeated() -> Bool {
+    var again = Passphrase()
+    defer { again.erase() }
+    return again.type("the same again: ") && again.bytes.isEqual(to: bytes)
   }
 
   /// Its bytes.

@@ -97,7 +97,9 @@ private func exportKey(
   guard let seed = load(home) else { return 1 }
   let path = Path(file)
   if !options.replaces, path.exists { return refuse(file, "exists: give --replace to overwrite it") }
-  guard let passphrase = Passphrase(file: passphraseFile, isNew: true) else { return 1 }
+  let passphrase = Passphrase(file: passphraseFile, isNew: true)
+  defer { passphrase.erase() }
+  guard passphrase.isRead else { return 1 }
   let salt = randomBytes32().withBytes { ($0.loadWord(at: 0), $0.loadWord(at: 8)) }
   let storage = Region(byteCount: KeyBackup.byteCount)
   var writer = ByteWriter(storage.mutableBytes(at: 0, count: KeyBackup.byteCount))
@@ -135,7 +137,9 @@ private func importLocked(
 ) -> Int32 {
   do throws(SystemError) {
     let backup = try SmallFile(Path(file))
-    guard let passphrase = Passphrase(file: passphraseFile, isNew: false) else { return 1 }
+    let passphrase = Passphrase(file: passphraseFile, isNew: false)
+    defer { passphrase.erase() }
+    guard passphrase.isRead else { return 1 }
     guard let content = try? KeyBackup.open(backup.bytes, passphrase: passphrase.bytes) else {
       return refuse(file, "is not the backup of a key, or the passphrase is wrong")
     }
