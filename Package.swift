@@ -51,5 +51,9 @@ let package = Package(
     tests("Coding", ["Wire", "Identity", "Coding"]),
     tests("Store", ["Wire", "Identity", "Store", "FlashEmulator"]),
     tests("Node", ["Wire", "Identity", "Store", "Node", "FlashEmulator"]),
+    room("Client", ["Wire", "Identity", "Host", "CLinux"]),
+    .executableTarget(
+      name: "hotaru", dependencies: ["Host", "Client", "Identity", "Wire", "CLinux"], swiftSettings: core),
+    tests("Client", ["Client"]),
   ]
 )

@@ -17,10 +17,19 @@ struct Command {
 
 /// Every command, in the order of `hotaru --help`.
 func withCommands<R>(_ body: (borrowing Span<Command>) -> R) -> R {
-  let commands: [3 of Command] = [
+  let commands: [12 of Command] = [
     Command(name: "init", summary: "make a key and a configuration file", run: initCommand),
     Command(name: "key", summary: "show, back up and restore the key; endorse a node", run: keyCommand),
     Command(name: "run", summary: "run the node in the foreground", run: runCommand),
+    Command(name: "put", summary: "store a file in the mesh", run: putCommand),
+    Command(name: "get", summary: "bring a file back, or show a transaction", run: getCommand),
+    Command(name: "send", summary: "record a transfer", run: sendCommand),
+    Command(name: "release", summary: "let go of a stored file", run: releaseCommand),
+    Command(name: "renew", summary: "keep a stored file longer", run: renewCommand),
+    Command(name: "status", summary: "show the node's figures", run: statusCommand),
+    Command(name: "peers", summary: "show the other members", run: peersCommand),
+    Command(name: "dag", summary: "show the newest vertices", run: dagCommand),
+    Command(name: "load", summary: "generate load and measure it", run: loadCommand),
   ]
   return body(commands.span)
 }
