@@ -42,7 +42,9 @@ let package = Package(
     room("Mesh", ["Wire", "Identity"]),
     room("Node", ["Wire", "Identity", "Coding", "DAG", "Store", "Mesh"]),
     room("Host", ["Node", "CLinux"]),
-    .executableTarget(name: "hotaru", dependencies: ["Host"], swiftSettings: core),
+    room("Client", ["Wire", "Identity", "Host", "CLinux"]),
+    .executableTarget(
+      name: "hotaru", dependencies: ["Host", "Client", "Identity", "Wire", "CLinux"], swiftSettings: core),
     .target(
       name: "FlashEmulator", dependencies: ["Wire", "Store"], path: "Tools/FlashEmulator", swiftSettings: core),
     tests("Wire", ["Wire"]),
@@ -51,9 +53,6 @@ let package = Package(
     tests("Coding", ["Wire", "Identity", "Coding"]),
     tests("Store", ["Wire", "Identity", "Store", "FlashEmulator"]),
     tests("Node", ["Wire", "Identity", "Store", "Node", "FlashEmulator"]),
-    room("Client", ["Wire", "Identity", "Host", "CLinux"]),
-    .executableTarget(
-      name: "hotaru", dependencies: ["Host", "Client", "Identity", "Wire", "CLinux"], swiftSettings: core),
     tests("Client", ["Client"]),
   ]
 )

@@ -5,6 +5,7 @@ import Coding
 import DAG
 import Identity
 import Mesh
+import Store
 import Wire
 
 /// A client on the control socket.
@@ -285,7 +286,7 @@ extension LightNode where Flash: ~Copyable {
     for position in 0..<found {
       let slot = slots[position]
       let bytes = ring.record(slot)
-      guard let record = try? RecordView(bytes, bodyAtMost: Limits.vertexBytes) else { continue }
+      guard let record = try? RecordView(bytes, bodyAtMost: Limits.vertexBodyBytes) else { continue }
       VertexEntry(
         id: ring.id(slot), author: record.author, sequence: record.sequence, time: record.time,
         flags: (ring.isTip(slot) ? 1 : 0) | (ring.isPinned(slot) ? 2 : 0),

@@ -110,7 +110,7 @@ extension LightNode where Flash: ~Copyable {
 
   mutating func receiveVertex(_ bytes: RawSpan, from member: Int, at now: Instant) {
     guard bytes.byteCount <= Limits.vertexBytes,
-      let record = try? RecordView(bytes, bodyAtMost: Limits.vertexBytes), record.kind == .vertex,
+      let record = try? RecordView(bytes, bodyAtMost: Limits.vertexBodyBytes), record.kind == .vertex,
       let vertex = try? VertexView(record.body)
     else {
       mesh.counters.malformed += 1
@@ -170,7 +170,7 @@ extension LightNode where Flash: ~Copyable {
   }
 
   private mutating func equivocated(_ slot: Int, _ record: borrowing RecordView, at now: Instant) {
-    guard let first = try? RecordView(ring.record(slot), bodyAtMost: Limits.vertexBytes) else { return }
+    guard let first = try? RecordView(ring.record(slot), bodyAtMost: Limits.vertexBodyBytes) else { return }
     let proof = Evidence(first: Evidence.Half(first), second: Evidence.Half(record))
     addEvidence(proof, from: nil, at: now)
   }

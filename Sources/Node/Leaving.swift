@@ -314,7 +314,7 @@ extension LightNode where Flash: ~Copyable {
     for slot in 0..<leaving.count where leaving[slot].isUsed && !leaving[slot].isDone && leaving[slot].bundle == bundle {
       let index = Int(receipt.index)
       guard index < Int(leaving[slot].redundancy.shards), leaving[slot].receiptMask & 1 << receipt.index == 0,
-        receipt.holder == mesh.members[member].id, receipt.storedForHours >= leaving[slot].storedForHours
+        leaving[slot].shards[index].place == .member(member), receipt.holder == mesh.members[member].id, receipt.storedForHours >= leaving[slot].storedForHours
       else { return }
       guard network.isValid(receipt, for: bundle) else {
         mesh.counters.badSignature += 1

@@ -1,8 +1,10 @@
 // Who is to hold a bundle's shards. Everybody who knows the same members computes the same order, so a reader
 // finds the holders without asking; what only this node knows (who is full, slow, distrusted) merely vetoes.
 
+import DAG
 import Identity
 import Mesh
+import Store
 import Wire
 
 /// Rendezvous order of nodes for a bundle.

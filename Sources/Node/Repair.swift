@@ -220,8 +220,12 @@ extension LightNode where Flash: ~Copyable {
 
   mutating func mendReceipt(_ receipt: Receipt, at now: Instant) {
     guard mend.stage == .surveying, receipt.index < mend.redundancy.shards,
-      mend.receiptMask & 1 << receipt.index == 0, network.isValid(receipt, for: mend.bundle)
+      mend.receiptMask & 1 << receipt.index == 0
     else { return }
+    // One holder counts once, whatever it claims.
+    for index in 0..<Int(mend.redundancy.shards)
+    where mend.receiptMask & 1 << UInt8(index) != 0 && mend.receipts[index].holder == receipt.holder { return }
+    guard network.isValid(receipt, for: mend.bundle) else { return }
     mend.receipts[Int(receipt.index)] = receipt
     mend.receiptMask |= 1 << receipt.index
   }

@@ -481,6 +481,9 @@ extension LightNode where Flash: ~Copyable {
 
   mutating func tickRetrievals(at now: Instant) {
     for row in 0..<retrievals.count where retrievals[row].stage != .free && retrievals[row].stage != .ready {
+      if now >= retrievals[row].deadline, isArriving(row), now - retrievals[row].startedAt < Limits.getTimeoutMax {
+        retrievals[row].deadline = now + .seconds(1)
+      }
       if now >= retrievals[row].deadline {
         giveUp(row, at: now)
         continue
@@ -507,6 +510,13 @@ extension LightNode where Flash: ~Copyable {
       case .free, .ready: break
       }
     }
+  }
+
+  /// Whether a shard for it is on its way: a link that loses much only takes longer.
+  private func isArriving(_ row: Int) -> Bool {
+    let transfer = transferID(row)
+    for slot in 0..<arrivals.count where arrivals[slot].isUsed && arrivals[slot].transfer == transfer { return true }
+    return false
   }
 
   var retrievalDeadline: Instant {

@@ -132,6 +132,8 @@ public enum Limits {
   public static let retrievalsMax = 16
   /// A get of an id that nobody knows is answered by then.
   public static let getTimeout = Interval.milliseconds(2_500)
+  /// A get whose shards are on their way is given up by then.
+  public static let getTimeoutMax = Interval.seconds(15)
   /// A put that stays refused fails by then.
   public static let placeTimeout = Interval.seconds(25)
   /// A holder that has not answered an offer is passed over after this.
