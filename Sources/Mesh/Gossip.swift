@@ -63,7 +63,9 @@ public struct Gossip: ~Copyable {
 
   /// Spreads a vertex that is in the ring now: to two neighbours whole, to the others by its id. `source` is
   /// the member it came from; nil for an own one.
-  public mutating func spread(_ record: RawSpan, id: Digest, from source: Int?, in mesh: inout Mesh, at now: Instant) {
+  public mutating func spread(
+    _ record: RawSpan, id: Digest, from source: Int?, in mesh: inout Mesh, at now: Instant
+  ) {
     forget(id.prefix)
     let first = draw(id.prefix, except: source, and: nil, in: mesh)
     let second = first.flatMap { draw(id.prefix, except: source, and: $0, in: mesh) }

@@ -140,7 +140,8 @@ public struct MemberTable: ~Copyable {
     var best: Int?
     for index in 0..<count {
       let member = members[index]
-      let isGone = member.state == .left || (member.state == .failed && now - member.stateSince > Limits.forgetAfter)
+      let isGone =
+        member.state == .left || (member.state == .failed && now - member.stateSince > Limits.forgetAfter)
       // Somebody who was only heard of may be made up; those make room first.
       guard isGone || (member.state == .known && now - member.stateSince > .seconds(60)) else { continue }
       if let other = best, members[other].stateSince <= member.stateSince { continue }

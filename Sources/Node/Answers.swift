@@ -49,7 +49,8 @@ extension LightNode where Flash: ~Copyable {
     case .submit: submit(view.content, request: view.request, client: client, at: now)
     case .get:
       var reader = ByteReader(view.content)
-      guard let transaction = try? reader.bytes32(), let bundle = try? reader.bytes32(), reader.remaining == 0 else {
+      guard let transaction = try? reader.bytes32(), let bundle = try? reader.bytes32(), reader.remaining == 0
+      else {
         fail(.invalid, view.request, client)
         return
       }
@@ -58,7 +59,8 @@ extension LightNode where Flash: ~Copyable {
         fail(.busy, view.request, client)
       }
     case .status, .peers, .dag:
-      answer(Answer(type: ControlType(code: view.type.code | 0x80).listAnswer, client: client, request: view.request))
+      answer(
+        Answer(type: ControlType(code: view.type.code | 0x80).listAnswer, client: client, request: view.request))
     default: fail(.invalid, view.request, client)
     }
   }
@@ -188,7 +190,8 @@ extension LightNode where Flash: ~Copyable {
         leaving[slot].readyCount -= 1
         let entry = leaving[slot]
         ControlView.emitHead(
-          .stored, request: waiter.request, contentBytes: 66 + entry.receiptCount * HolderEntry.byteCount, into: &writer)
+          .stored, request: waiter.request, contentBytes: 66 + entry.receiptCount * HolderEntry.byteCount,
+          into: &writer)
         StoredView.emitHead(
           Location(transaction: waiter.transaction, bundle: entry.bundle), entry.redundancy, into: &writer)
         for shard in 0..<Int(entry.redundancy.shards) where entry.receiptMask & 1 << UInt8(shard) != 0 {
@@ -225,7 +228,8 @@ extension LightNode where Flash: ~Copyable {
       let piece = retrieval.pieces[0]
       let bytes = store.bytes(of: piece.slot)
       guard let record = try? RecordView(bytes), network.id(of: record) == retrieval.target else { return false }
-      ControlView.emitHead(.retrieved, request: retrieval.request, contentBytes: 33 + bytes.byteCount, into: &writer)
+      ControlView.emitHead(
+        .retrieved, request: retrieval.request, contentBytes: 33 + bytes.byteCount, into: &writer)
       writer.bytes32(.zero)
       writer.u8(0)
       writer.bytes(bytes)
@@ -276,7 +280,8 @@ extension LightNode where Flash: ~Copyable {
       return -1
     }
     let count = min(128, ring.count)
-    ControlView.emitHead(.dagAnswer, request: answer.request, contentBytes: count * VertexEntry.byteCount, into: &writer)
+    ControlView.emitHead(
+      .dagAnswer, request: answer.request, contentBytes: count * VertexEntry.byteCount, into: &writer)
     var slots = InlineArray<128, Int>(repeating: 0)
     var found = 0
     ring.forEachNewestFirst(limit: count) { slot in

@@ -133,8 +133,9 @@ extension LightNode where Flash: ~Copyable {
     }
     if record.author == identity.publicKey {
       // The own earlier life; a higher epoch means that this home was restored from a backup.
-      if record.sequence.epoch > epoch { raiseEpoch(above: record.sequence.epoch) }
-      else if record.sequence.epoch == epoch && record.sequence.counter > counter {
+      if record.sequence.epoch > epoch {
+        raiseEpoch(above: record.sequence.epoch)
+      } else if record.sequence.epoch == epoch && record.sequence.counter > counter {
         raiseEpoch(above: epoch)
       }
     }

@@ -58,7 +58,8 @@ extension LightNode where Flash: ~Copyable {
   ) -> Bool {
     for row in 0..<errands.count where !errands[row].isUsed {
       errands[row] = Errand(
-        isUsed: true, purpose: purpose, member: UInt16(member), memberPrefix: mesh.members.count > member ? mesh.members[member].id.prefix : 0,
+        isUsed: true, purpose: purpose, member: UInt16(member),
+        memberPrefix: mesh.members.count > member ? mesh.members[member].id.prefix : 0,
         query: query, flags: flags, target: target, author: author, hours: hours)
       run(row, at: now)
       return true
@@ -225,7 +226,8 @@ extension LightNode where Flash: ~Copyable {
     }
     let earned = (now - requestBuckets[row].since).microseconds / 1_000_000 * UInt64(Limits.repairRequestsPerSecond)
     if earned > 0 {
-      requestBuckets[row].left = UInt8(min(UInt64(Limits.repairRequestBurst), UInt64(requestBuckets[row].left) + earned))
+      requestBuckets[row].left = UInt8(
+        min(UInt64(Limits.repairRequestBurst), UInt64(requestBuckets[row].left) + earned))
       requestBuckets[row].since = now
     }
     guard requestBuckets[row].left > 0 else { return false }

@@ -86,7 +86,8 @@ extension LightNode where Flash: ~Copyable {
       mesh.members[member].blameCount &+= 1
       return .invalid
     }
-    return arrivals.begin(head, bundle: bundle, from: member, transfer: transfer, at: now) == nil ? .busy : .accepted
+    return arrivals.begin(head, bundle: bundle, from: member, transfer: transfer, at: now) == nil
+      ? .busy : .accepted
   }
 
   /// Above half full, no author holds more than a quarter of the store, unless it is this node's owner, an
@@ -135,7 +136,8 @@ extension LightNode where Flash: ~Copyable {
     guard let pending = freePendingReceipt(), let shard = try? ShardView(arrivals.shard(slot)) else { return }
     let bytes = arrivals.shard(slot)
     let answer = store.append(
-      .shard, key: arrival.bundle, index: arrival.index, expiryHours: poweredHours + shard.head.header.storedForHours,
+      .shard, key: arrival.bundle, index: arrival.index,
+      expiryHours: poweredHours + shard.head.header.storedForHours,
       byteCount: bytes.byteCount, ticket: Ticket(.heldShard, index: pending).rawValue
     ) { $0.bytes(bytes) }
     switch answer {
@@ -302,7 +304,9 @@ extension LightNode where Flash: ~Copyable {
     }
     switch record.kind {
     case .release:
-      guard let release = try? Release(record.body), store.holds(.shard, release.bundle), isSigned(record) else { return }
+      guard let release = try? Release(record.body), store.holds(.shard, release.bundle), isSigned(record) else {
+        return
+      }
       _ = startErrand(.release, member: member, target: release.bundle, author: record.author, at: now)
     case .renew:
       guard let renew = try? Renew(record.body), store.holds(.shard, renew.bundle), isSigned(record) else { return }

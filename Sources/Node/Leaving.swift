@@ -186,7 +186,8 @@ extension LightNode where Flash: ~Copyable {
     guard !transfer.isPull else { return nil }
     let slot = Int(transfer.rawValue >> 27)
     let index = Int(transfer.rawValue >> 24 & 7)
-    guard slot < leaving.count, leaving[slot].isUsed, !leaving[slot].isDone, leaving[slot].generation == transfer.rawValue & 0xff_ffff,
+    guard slot < leaving.count, leaving[slot].isUsed, !leaving[slot].isDone,
+      leaving[slot].generation == transfer.rawValue & 0xff_ffff,
       leaving[slot].shards[index].place == .member(member), leaving[slot].shards[index].progress == .offered
     else { return nil }
     return (slot, index)
@@ -201,7 +202,8 @@ extension LightNode where Flash: ~Copyable {
     let bytes =
       ShardHeadView.length(index: index, of: Int(leaving[slot].redundancy.shards)) + header.shardDataBytes
     let expiry = poweredHours + leaving[slot].storedForHours
-    let ticket = Ticket(.ownShard, index: slot << 3 | index, generation: UInt8(truncatingIfNeeded: leaving[slot].generation))
+    let ticket = Ticket(
+      .ownShard, index: slot << 3 | index, generation: UInt8(truncatingIfNeeded: leaving[slot].generation))
     let prefixes = scratch.mutableBytes(at: 0, count: 64)
     var copy = ByteWriter(prefixes)
     copy.bytes(holders.written)
@@ -222,7 +224,8 @@ extension LightNode where Flash: ~Copyable {
 
   mutating func ownShardStored(_ ticket: Ticket, isDurable: Bool, at now: Instant) {
     let (slot, index) = (ticket.index >> 3, ticket.index & 7)
-    guard leaving[slot].isUsed, !leaving[slot].isDone, UInt8(truncatingIfNeeded: leaving[slot].generation) == ticket.generation,
+    guard leaving[slot].isUsed, !leaving[slot].isDone,
+      UInt8(truncatingIfNeeded: leaving[slot].generation) == ticket.generation,
       leaving[slot].shards[index].progress == .appending
     else { return }
     guard isDurable else {
@@ -247,7 +250,8 @@ extension LightNode where Flash: ~Copyable {
 
   mutating func leavingLost(_ member: Int, at now: Instant) {
     for slot in 0..<leaving.count where leaving[slot].isUsed && !leaving[slot].isDone {
-      for index in 0..<Int(leaving[slot].redundancy.shards) where leaving[slot].shards[index].place == .member(member) {
+      for index in 0..<Int(leaving[slot].redundancy.shards)
+      where leaving[slot].shards[index].place == .member(member) {
         let progress = leaving[slot].shards[index].progress
         if progress == .offered || progress == .waiting { passOver(slot, index, .timeout, at: now) }
       }
@@ -311,10 +315,12 @@ extension LightNode where Flash: ~Copyable {
       return
     }
     if mend.wantsReceipts, mend.bundle == bundle { mendReceipt(receipt, at: now) }
-    for slot in 0..<leaving.count where leaving[slot].isUsed && !leaving[slot].isDone && leaving[slot].bundle == bundle {
+    for slot in 0..<leaving.count
+    where leaving[slot].isUsed && !leaving[slot].isDone && leaving[slot].bundle == bundle {
       let index = Int(receipt.index)
       guard index < Int(leaving[slot].redundancy.shards), leaving[slot].receiptMask & 1 << receipt.index == 0,
-        leaving[slot].shards[index].place == .member(member), receipt.holder == mesh.members[member].id, receipt.storedForHours >= leaving[slot].storedForHours
+        leaving[slot].shards[index].place == .member(member), receipt.holder == mesh.members[member].id,
+        receipt.storedForHours >= leaving[slot].storedForHours
       else { return }
       guard network.isValid(receipt, for: bundle) else {
         mesh.counters.badSignature += 1

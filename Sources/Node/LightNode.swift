@@ -120,7 +120,8 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
       Table<Answer>.byteCount(Limits.requestsMax) + Table<Accept>.byteCount(Accept.countMax)
         + Table<PendingReceipt>.byteCount(PendingReceipt.countMax) + Table<Serving>.byteCount(Serving.countMax)
         + Table<Errand>.byteCount(Errand.countMax) + Table<RequestBucket>.byteCount(RequestBucket.countMax)
-        + Table<Client>.byteCount(Limits.clientsMax) + Table<Note>.byteCount(Note.countMax) + Limits.controlBytes + Table<Watched>.byteCount(Limits.uncertifiedMax) + Limits.vertexBytes
+        + Table<Client>.byteCount(Limits.clientsMax) + Table<Note>.byteCount(Note.countMax) + Limits.controlBytes
+        + Table<Watched>.byteCount(Limits.uncertifiedMax) + Limits.vertexBytes
         + Limits.bundleBytes + Limits.bundleTransactionsMax * 32)
     return plan
   }

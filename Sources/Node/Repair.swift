@@ -284,7 +284,8 @@ extension LightNode where Flash: ~Copyable {
     }
     addItem(.certificate, bytes: bytes, at: now, emit)
     _ = store.append(
-      .certificate, key: found.bundle, expiryHours: poweredHours + found.storedForHours, byteCount: bytes, ticket: 0,
+      .certificate, key: found.bundle, expiryHours: poweredHours + found.storedForHours, byteCount: bytes,
+      ticket: 0,
       emit: emit)
   }
 
@@ -344,7 +345,8 @@ extension LightNode where Flash: ~Copyable {
       } else {
         leaving[slot].awayMask |= bit
         leaving[slot].receipts[index] = Receipt(
-          index: UInt8(index), holder: mesh.members.index(prefix: found.intended[index]).map { mesh.members[$0].id } ?? .zero,
+          index: UInt8(index),
+          holder: mesh.members.index(prefix: found.intended[index]).map { mesh.members[$0].id } ?? .zero,
           storedForHours: 0, signature: Signature())
       }
     }

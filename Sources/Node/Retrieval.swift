@@ -300,7 +300,8 @@ extension LightNode where Flash: ~Copyable {
   /// A shard that was asked for is whole.
   mutating func pulled(_ slot: Int, at now: Instant) {
     let arrival = arrivals[slot]
-    guard let row = row(of: arrival.transfer), retrievals[row].stage != .ready, retrievals[row].stage != .local else {
+    guard let row = row(of: arrival.transfer), retrievals[row].stage != .ready, retrievals[row].stage != .local
+    else {
       arrivals.free(slot)
       return
     }
@@ -347,7 +348,8 @@ extension LightNode where Flash: ~Copyable {
   private mutating func find(_ row: Int, at now: Instant) {
     retrievals[row].stage = .finding
     retrievals[row].hasAskedAll = true
-    let target = retrievals[row].bundle.isZero || retrievals[row].k == 0
+    let target =
+      retrievals[row].bundle.isZero || retrievals[row].k == 0
       ? retrievals[row].target : retrievals[row].bundle
     let query = transferID(row).rawValue
     retrievals[row].finding = PlaceSet()
@@ -426,7 +428,8 @@ extension LightNode where Flash: ~Copyable {
   mutating func retrievalHeard(_ heard: RepairAcknowledgement, by holder: NodeID, at now: Instant) {
     for row in 0..<retrievals.count where retrievals[row].stage == .requesting {
       guard heard.target == retrievals[row].target else { continue }
-      guard retrievals[row].bundle.isZero || retrievals[row].bundle == heard.bundle || retrievals[row].pieceCount == 0
+      guard
+        retrievals[row].bundle.isZero || retrievals[row].bundle == heard.bundle || retrievals[row].pieceCount == 0
       else { continue }
       retrievals[row].bundle = heard.bundle
       guard let member = mesh.members.index(of: holder), mesh.members[member].isAlive,
@@ -450,7 +453,8 @@ extension LightNode where Flash: ~Copyable {
       var count = 0
       for index in 0..<retrieval.n {
         var isHere = false
-        for position in 0..<retrieval.pieceCount where retrieval.pieces[position].holder == retrieval.holders[index] {
+        for position in 0..<retrieval.pieceCount where retrieval.pieces[position].holder == retrieval.holders[index]
+        {
           isHere = true
         }
         if !isHere {
@@ -515,7 +519,9 @@ extension LightNode where Flash: ~Copyable {
   /// Whether a shard for it is on its way: a link that loses much only takes longer.
   private func isArriving(_ row: Int) -> Bool {
     let transfer = transferID(row)
-    for slot in 0..<arrivals.count where arrivals[slot].isUsed && arrivals[slot].transfer == transfer { return true }
+    for slot in 0..<arrivals.count where arrivals[slot].isUsed && arrivals[slot].transfer == transfer {
+      return true
+    }
     return false
   }
 

@@ -87,7 +87,8 @@ extension LightNode where Flash: ~Copyable {
     guard accept.isUsed else { return }
     accepts[ticket.index].isUsed = false
     if isDurable {
-      answer(Answer(type: .accepted, client: accept.client, request: accept.request, transaction: accept.transaction))
+      answer(
+        Answer(type: .accepted, client: accept.client, request: accept.request, transaction: accept.transaction))
     } else {
       fail(.storage, accept.request, accept.client)
     }

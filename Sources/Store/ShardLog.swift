@@ -127,7 +127,9 @@ public struct ShardLog<Flash: FlashDevice & ~Copyable>: ~Copyable {
     guard free > 0 else { return 0 }
     free -= UInt64(segmentBytes - 64)
     guard active >= 0 else { return free }
-    return free + UInt64(segmentBytes - position - groups[filling].byteCount)
+    // The filling group may be meant for the next segment already.
+    let taken = position + groups[filling].byteCount
+    return free + UInt64(taken < segmentBytes ? segmentBytes - taken : 0)
   }
 
   /// Bytes that are not free. O(segments).

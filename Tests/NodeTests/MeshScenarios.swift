@@ -37,7 +37,8 @@ import Wire
     let reader = (0..<7).first { mesh.nodes[$0].isUp && !stored.holders.contains(mesh.nodes[$0].id) } ?? 0
     let started = mesh.now
     #expect(mesh.brings(stored.location, body, to: reader))
-    #expect(mesh.now - started < .milliseconds(500), "right after the kill: \((mesh.now - started).microseconds) µs")
+    #expect(
+      mesh.now - started < .milliseconds(500), "right after the kill: \((mesh.now - started).microseconds) µs")
     mesh.run(for: .seconds(6))
     let again = mesh.now
     #expect(mesh.brings(stored.location, body, to: reader))
@@ -48,7 +49,10 @@ import Wire
     let mesh = mesh(count)
     let body = mesh.random.bytes(500)
     let stored = try #require(mesh.stored(mesh.submit(body, flags: [.full, .flush], to: 0), at: 0))
-    let expected = [1: Redundancy(dataShards: 1, shards: 1), 2: Redundancy(dataShards: 1, shards: 2), 3: Redundancy(dataShards: 2, shards: 3)]
+    let expected = [
+      1: Redundancy(dataShards: 1, shards: 1), 2: Redundancy(dataShards: 1, shards: 2),
+      3: Redundancy(dataShards: 2, shards: 3),
+    ]
     #expect(stored.redundancy == expected[count])
     for index in 0..<count { #expect(mesh.brings(stored.location, body, to: index)) }
   }
@@ -59,7 +63,9 @@ import Wire
     let stored = try #require(mesh.stored(mesh.submit(body, flags: [.full, .flush], to: 0), at: 0))
     #expect(stored.redundancy.shards == 1)
     for _ in 0..<4 { mesh.add() }
-    mesh.run(for: .seconds(30)) { mesh.status("bundles.upgraded", of: 0) == 1 && mesh.status("bundles.leaving", of: 0) == 0 }
+    mesh.run(for: .seconds(30)) {
+      mesh.status("bundles.upgraded", of: 0) == 1 && mesh.status("bundles.leaving", of: 0) == 0
+    }
     #expect(mesh.status("bundles.upgraded", of: 0) == 1)
     mesh.run(for: .seconds(2))
     mesh.kill(0)
@@ -70,14 +76,17 @@ import Wire
   @Test func anUnknownIdIsNotFoundWithinThreeSeconds() {
     let mesh = mesh(5)
     let started = mesh.now
-    let request = mesh.get(Bytes32(filledBy: { (out: inout MutableRawSpan) in out.storeBytes(of: 9, toByteOffset: 0, as: UInt64.self) }), from: 2)
+    let request = mesh.get(
+      Bytes32(filledBy: { (out: inout MutableRawSpan) in out.storeBytes(of: 9, toByteOffset: 0, as: UInt64.self) }),
+      from: 2)
     #expect(mesh.failure(request, at: 2) == .notFound)
     #expect(mesh.now - started < .seconds(3))
   }
 
   @Test func tooFewShardsAreNamed() throws {
     let mesh = mesh(5)
-    let stored = try #require(mesh.stored(mesh.submit(mesh.random.bytes(800), flags: [.full, .flush], to: 0), at: 0))
+    let stored = try #require(
+      mesh.stored(mesh.submit(mesh.random.bytes(800), flags: [.full, .flush], to: 0), at: 0))
     let reader = (0..<5).first { !stored.holders.contains(mesh.nodes[$0].id) } ?? 0
     for holder in stored.holders.prefix(3) { mesh.kill(mesh.index(of: holder)) }
     mesh.run(for: .seconds(6))
@@ -138,7 +147,9 @@ import Wire
     let holders = stored.holders.map { mesh.index(of: $0) }
     let victims = Array(holders.filter { $0 != 0 }.prefix(2))
     mesh.kill(victims[0])
-    mesh.run(for: .seconds(60)) { (0..<6).contains { mesh.nodes[$0].isUp && mesh.status("bundles.repaired", of: $0) > 0 } }
+    mesh.run(for: .seconds(60)) {
+      (0..<6).contains { mesh.nodes[$0].isUp && mesh.status("bundles.repaired", of: $0) > 0 }
+    }
     mesh.run(for: .seconds(3))
     // Now two more of the first holders may go.
     let rest = holders.filter { $0 != victims[0] }.prefix(2)
@@ -150,7 +161,8 @@ import Wire
 
   @Test func aHolderFinishesWhatAnAbsentAuthorBegan() throws {
     let mesh = mesh(5)
-    let stored = try #require(mesh.stored(mesh.submit(mesh.random.bytes(2_000), flags: [.durable, .flush], to: 0), at: 0))
+    let stored = try #require(
+      mesh.stored(mesh.submit(mesh.random.bytes(2_000), flags: [.durable, .flush], to: 0), at: 0))
     // Dead before its certificate is out.
     mesh.kill(0)
     mesh.run(for: .seconds(70))
@@ -162,7 +174,8 @@ import Wire
 
   @Test func releaseLetsEveryShardGo() throws {
     let mesh = mesh(5)
-    let stored = try #require(mesh.stored(mesh.submit(mesh.random.bytes(2_000), flags: [.full, .flush], to: 0), at: 0))
+    let stored = try #require(
+      mesh.stored(mesh.submit(mesh.random.bytes(2_000), flags: [.full, .flush], to: 0), at: 0))
     mesh.run(for: .seconds(2))
     let bundle = array(stored.location.bundle)
     let request = mesh.submit(bundle, kind: .release, flags: [.full, .flush], to: 0)
@@ -176,7 +189,8 @@ import Wire
     let mesh = mesh(5)
     let body = mesh.random.bytes(2_000)
     let stored = try #require(mesh.stored(mesh.submit(body, flags: [.full, .flush], to: 0), at: 0))
-    _ = mesh.stored(mesh.submit(array(stored.location.bundle), kind: .release, flags: [.full, .flush], to: 1), at: 1)
+    _ = mesh.stored(
+      mesh.submit(array(stored.location.bundle), kind: .release, flags: [.full, .flush], to: 1), at: 1)
     mesh.run(for: .seconds(2))
     #expect(mesh.brings(stored.location, body, to: 3))
   }
@@ -208,7 +222,9 @@ import Wire
     let region = Region(byteCount: Limits.controlBytes)
     var writer = ByteWriter(region.mutableBytes(at: 0, count: Limits.controlBytes))
     _ = writer.count
-    HelloView.emit(networkTag: mesh.network.tag, token: 5, echo: 0, epochKnown: 0, record: [UInt8](repeating: 0, count: 300).span.bytes, into: &writer)
+    HelloView.emit(
+      networkTag: mesh.network.tag, token: 5, echo: 0, epochKnown: 0,
+      record: [UInt8](repeating: 0, count: 300).span.bytes, into: &writer)
     hello = array(writer.written)
     for _ in 0..<20 { mesh.nodes[0].node.receive(hello.span.bytes, from: VirtualMesh.endpoint(99), at: mesh.now) }
     mesh.drain(0)

@@ -60,7 +60,8 @@ final class VirtualMesh {
 
   func add() {
     let medium = FlashMedium(
-      geometry: FlashGeometry(segmentBytes: Limits.segmentBytes, segmentCount: Int(storeBytes >> 20)), pageBytes: 4_096)
+      geometry: FlashGeometry(segmentBytes: Limits.segmentBytes, segmentCount: Int(storeBytes >> 20)),
+      pageBytes: 4_096)
     medium.appendTiming = .later
     nodes.append(start(nodes.count, medium: medium, epoch: 1))
     sentBytesByNode.append(0)
@@ -72,7 +73,9 @@ final class VirtualMesh {
     })
   }
 
-  func start(_ index: Int, medium: FlashMedium, epoch: UInt32, configure: (inout NodeConfiguration) -> Void = { _ in })
+  func start(
+    _ index: Int, medium: FlashMedium, epoch: UInt32, configure: (inout NodeConfiguration) -> Void = { _ in }
+  )
     -> VirtualNode
   {
     let key = SecretKey(seed: seed(index))
@@ -218,13 +221,16 @@ final class VirtualMesh {
     return nil
   }
 
-  func wait(_ request: UInt32, at index: Int, for interval: Interval = .seconds(40)) -> (type: ControlType, content: [UInt8])? {
+  func wait(_ request: UInt32, at index: Int, for interval: Interval = .seconds(40)) -> (
+    type: ControlType, content: [UInt8]
+  )? {
     run(for: interval) { answer(request, at: index) != nil }
     return answer(request, at: index)
   }
 
   /// Waits for the request to be stored; nil when it failed.
-  func stored(_ request: UInt32, at index: Int) -> (location: Location, redundancy: Redundancy, holders: [NodeID])? {
+  func stored(_ request: UInt32, at index: Int) -> (location: Location, redundancy: Redundancy, holders: [NodeID])?
+  {
     guard let answer = wait(request, at: index), answer.type == .stored,
       let view = try? StoredView(answer.content.span.bytes)
     else { return nil }
