@@ -79,6 +79,13 @@ extension LightNode where Flash: ~Copyable {
     put("transactions.submitted", statistics.transactionsSubmitted)
     put("transactions.durable", statistics.transactionsDurable)
     put("transactions.retrieved", statistics.retrieved)
+    var running = 0
+    var ready = 0
+    for row in 0..<retrievals.count where retrievals[row].stage != .free {
+      if retrievals[row].stage == .ready { ready += 1 } else { running += 1 }
+    }
+    put("transactions.retrieving", UInt64(running))
+    put("transactions.retrieved_waiting", UInt64(ready))
     put("transactions.replayed", statistics.outboxReplayed)
     put("transactions.failed", statistics.requestsFailed)
     put("bundles.made", statistics.bundlesMade)

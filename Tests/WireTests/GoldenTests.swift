@@ -222,7 +222,7 @@ import Testing
         == PingFrame(number: 77, load: 12, free: 200, flags: 1))
     #expect(
       try decoded(bytes(Goldens.wantShard)) { bytes throws(WireError) in try WantShardFrame(bytes) }
-        == WantShardFrame(transfer: TransferID(rawValue: 0x8000_0011), bundle: Self.bundle, index: 255))
+        == WantShardFrame(transfer: TransferID(rawValue: 0x8000_0011), bundle: Self.bundle, index: 255, missing: 5))
     #expect(
       try decoded(bytes(Goldens.find)) { bytes throws(WireError) in try FindFrame(bytes) }
         == FindFrame(query: 21, flags: FindFrame.wantsReceipt, target: Self.target))

@@ -252,7 +252,7 @@ enum Goldens {
     """
   static let ping = "4d0000000cc80100"
   static let wantShard = """
-    11000080464d545b626970777e858c939aa1a8afb6bdc4cbd2d9e0e7eef5fc030a11181fff
+    11000080464d545b626970777e858c939aa1a8afb6bdc4cbd2d9e0e7eef5fc030a11181fff0500000000000000
     """
   static let find = """
     150000000150575e656c737a81888f969da4abb2b9c0c7ced5dce3eaf1f8ff060d141b2229

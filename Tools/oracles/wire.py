@@ -271,7 +271,7 @@ WIRE = {
     "framesDatagram": datagram(2, u64(0x0102_0304_0506_0708) + frame(1, PING) + frame(4, b"")
                                + frame(6, pattern(2)[:8] + pattern(3)[:8]) + frame(250, b"later")),
     "ping": PING,
-    "wantShard": u32(0x8000_0011) + BUNDLE + u8(255),
+    "wantShard": u32(0x8000_0011) + BUNDLE + u8(255) + u64(0x5),
     "find": u32(21) + u8(1) + TARGET,
     "foundAbsent": u32(21) + u8(0),
     "foundHolds": u32(21) + u8(1) + BUNDLE + u8(2) + u8(4) + u8(3)
