@@ -234,7 +234,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   public var isReadyForRequests: Bool {
     guard canSign, !isStopping else { return false }
     return (leavingCount < Limits.leavingMax || bundler.fits(Limits.recordBytes))
-      && answerCount < Limits.requestsMax / 2
+      && answerCount < Limits.requestsMax / 2 && hasFreeRetrieval
   }
 
   /// A client is gone; its requests are forgotten.

@@ -65,6 +65,12 @@ struct Retrieval: BitwiseCopyable {
 }
 
 extension LightNode where Flash: ~Copyable {
+  /// Whether another get can start: those above the limit wait in their clients' sockets.
+  var hasFreeRetrieval: Bool {
+    for row in 0..<retrievals.count where retrievals[row].stage == .free { return true }
+    return false
+  }
+
   /// Starts a get; false when too many run.
   mutating func retrieve(
     _ location: Location, client: UInt32, request: UInt32, isInternal: Bool, at now: Instant
