@@ -76,10 +76,11 @@ public struct Download: ~Copyable {
   public mutating func run(_ progress: inout Progress) throws(Trouble) {
     let chunkCount = walker.tree.chunkCount
     while true {
-      resend()
-      request()
+      // Writing first: it frees the ring, and a full ring with nothing under way would wait for ever.
       try writeOut(everything: false)
       if firstMissing == chunkCount { break }
+      resend()
+      request()
       try client.wait(until: nextRetry)
       try takeAnswers()
       progress.update(writtenBytes)
