@@ -2,16 +2,18 @@
 
 import json
 import os
+import pathlib
 import platform
 import re
 import signal
 import statistics
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 
 import shard_log
-from mesh import HOTARU, ROOT, UNSTRIPPED, Mesh, Unmeasured, run, wait_for
+from mesh import ROOT, UNSTRIPPED, Mesh, Unmeasured, run, wait_for
 
 BENCH = ROOT / "Tools/bench"
 MEBIBYTE = 1 << 20
@@ -189,19 +191,20 @@ def loss(seconds):
         load(mesh[0], seconds, "--save", mesh.path / "ids")
         ids = (mesh.path / "ids").read_text().splitlines(keepends=True)
 
-        def get(part):
-            (mesh.path / "part").write_text("".join(ids[part::2 * rounds][:300]))
+        def get(part, count):
+            (mesh.path / "part").write_text("".join(ids[part::2 * rounds][:count]))
             result = reader.load("--get", "--from", mesh.path / "part")
             if result["get_errors"]:
                 raise Unmeasured(f"{result['get_errors']} gets failed")
             return result["get_latency_ms"]
 
         for number in range(rounds):
+            # Few enough that the last one begins before the death is noticed.
             for victim in victims:
                 victim.kill()
-            after.append(get(2 * number))
+            after.append(get(2 * number, 5))
             wait_for("the death of two nodes being noticed", lambda: reader.alive() == 1)
-            dead.append(get(2 * number + 1))
+            dead.append(get(2 * number + 1, 300))
             mesh.start(victims)
     yield Value(max(result["max"] for result in after),
                 f"of {rounds} rounds: {', '.join(str(result['max']) for result in after)}")
@@ -236,8 +239,9 @@ def files(_):
 
 def own_bench(*command):
     """The values of a bench that prints JSON lines."""
-    for line in run(command).splitlines():
-        row = json.loads(line)
+    with tempfile.TemporaryDirectory(prefix="hotaru-bench-") as folder:
+        output = run(command, env={**os.environ, "TMPDIR": folder})
+    for row in map(json.loads, output.splitlines()):
         yield Value(row["value"], row.get("note"), row["against"])
 
 
@@ -253,7 +257,10 @@ def reed_solomon(_):
        Figure("bundles of one record of the corpus, LZ4 with the dictionary", "x without"),
        Figure("full bundles of the corpus, LZ4 with the dictionary", "x without"))
 def corpus(_):
-    yield from own_bench(BENCH / "compression/run", "--json", os.environ.get("CORPUS", BENCH / "transactions.jsonl"))
+    lines = pathlib.Path(os.environ.get("CORPUS") or BENCH / "transactions.jsonl")
+    if not lines.is_file():
+        raise Unmeasured(f"CORPUS={lines} is not a file")
+    yield from own_bench(BENCH / "compression/run", "--json", lines)
 
 
 # MARK: Log

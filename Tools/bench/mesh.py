@@ -111,12 +111,12 @@ class Mesh:
         return self
 
     def __exit__(self, *_):
-        # A second interrupt must not leave nodes behind.
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # A second interrupt must not leave nodes behind: it waits.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
         for node in self.nodes:
             node.kill()
         self.folder.cleanup()
-        signal.signal(signal.SIGINT, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def __getitem__(self, index):
         return self.nodes[index]
