@@ -75,7 +75,8 @@ def size(_):
     for name in BOARDS:
         program = ROOT / "out" / name / "hotaru"
         built = program.is_file()
-        yield program.stat().st_size / MEBIBYTE if built else Value(None, "not built: make boards")
+        command = "make light" if name == "host" else f"make board BOARD={name}"
+        yield program.stat().st_size / MEBIBYTE if built else Value(None, f"not built: {command}")
     if not UNSTRIPPED.is_file():
         raise Unmeasured("not built: make light")
     # Symbols mangled as Swift ($s, in Embedded $e): the modules, with what they use of the standard library.
@@ -85,7 +86,8 @@ def size(_):
         if len(fields) == 4 and fields[2] not in "bB" and re.match(r"\$[se]", fields[3]):
             own += int(fields[1], 16)
     text, data = map(int, run(["size", UNSTRIPPED]).splitlines()[1].split()[:2])
-    yield Value(100 * own / (text + data), f"Swift symbols {own / 1024:.0f} of {(text + data) / 1024:.0f} KiB; strings and unwind tables count as foreign")
+    yield Value(100 * own / (text + data),
+                f"Swift symbols {own >> 10} of {(text + data) >> 10} KiB; strings and unwind tables count as foreign")
 
 
 # MARK: Memory
