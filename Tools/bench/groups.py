@@ -148,7 +148,8 @@ def allocations(seconds):
     if report.count("ignore next") != len(symbols):
         raise Unmeasured("gdb did not set every breakpoint")
     hits = sum(map(int, re.findall(r"already hit (\d+) time", report)))
-    yield Value(hits / done, f"{hits} calls of {', '.join(symbols.values())} in {done} transactions")
+    yield Value(hits / done,
+                f"in the author's node {hits} calls of {', '.join(symbols.values())} in {done} transactions")
 
 
 # MARK: Speed
@@ -204,12 +205,13 @@ def loss(seconds):
             # Few enough that the last one begins before the death is noticed.
             for victim in victims:
                 victim.kill()
-            after.append(get(2 * number, 5))
+            after.append(get(2 * number, 4))
             wait_for("the death of two nodes being noticed", lambda: reader.alive() == 1)
             dead.append(get(2 * number + 1, 300))
             mesh.start(victims)
     yield Value(max(result["max"] for result in after),
-                f"of {rounds} rounds: {', '.join(str(result['max']) for result in after)}")
+                f"through a living holder that is not the author; in {rounds} rounds "
+                + ", ".join(f"{result['max']:.0f}" for result in after))
     yield statistics.median(result["p50"] for result in after)
     yield statistics.median(result["p50"] for result in dead)
 

@@ -40,7 +40,7 @@ def run(command, *, may_fail=False, **options):
         raise Unmeasured(f"{command[0]} {command[1]} did not end within {PATIENCE_SECONDS} s") from None
     if result.returncode != 0 and not may_fail:
         reason = (result.stderr.strip() or result.stdout.strip()).rsplit("\n", 1)[-1]
-        raise Unmeasured(f"{pathlib.Path(command[0]).name} {command[1]}: status {result.returncode}: {reason}")
+        raise Unmeasured(f"{command[0]} {command[1]}: status {result.returncode}: {reason}")
     return result.stdout
 
 
