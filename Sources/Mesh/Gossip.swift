@@ -1,5 +1,7 @@
 // How vertices spread: at once to two neighbours, as 8-byte ids to the others, who ask for what has not come by
-// itself. Which two is drawn anew for every vertex, by a hash, so that no link is always the slow one.
+// itself. Which two is drawn anew for every vertex, by a hash, so that no link is always the slow one. Where there
+// are so few others that the author reaches all of them for the price of two, nobody passes vertices on whole:
+// copies that cross each other would cost more than the rest of the mesh's work.
 
 import Identity
 import Wire
@@ -8,10 +10,14 @@ import Wire
 public struct Gossip: ~Copyable {
   struct Announcement: BitwiseCopyable {
     var prefix: UInt64 = 0
-    /// The member that need not be told: it sent the vertex, or gets it whole.
-    var skip0 = UInt16.max
-    var skip1 = UInt16.max
-    var skip2 = UInt16.max
+    /// The members that got the vertex whole.
+    var told = InlineArray<4, UInt16>(repeating: .max)
+    var toldCount = 0
+
+    func isTold(_ member: Int) -> Bool {
+      for index in 0..<toldCount where told[index] == UInt16(member) { return true }
+      return false
+    }
   }
   struct Wanted: BitwiseCopyable {
     var prefix: UInt64 = 0
@@ -67,15 +73,20 @@ public struct Gossip: ~Copyable {
     _ record: RawSpan, id: Digest, from source: Int?, in mesh: inout Mesh, at now: Instant
   ) {
     forget(id.prefix)
-    let first = draw(id.prefix, except: source, and: nil, in: mesh)
-    let second = first.flatMap { draw(id.prefix, except: source, and: $0, in: mesh) }
-    if let first { push(record, to: first, in: &mesh) }
-    if let second { push(record, to: second, in: &mesh) }
     if announcementCount == announcements.count { announce(in: &mesh) }
     var announcement = Announcement()
     announcement.prefix = id.prefix
-    if let first { announcement.skip0 = UInt16(first) }
-    if let second { announcement.skip1 = UInt16(second) }
+    var copies = Limits.eagerNeighbours
+    if mesh.members.aliveCount <= Limits.eagerNeighboursOfAuthor {
+      copies = source == nil ? Limits.eagerNeighboursOfAuthor : 0
+    }
+    while announcement.toldCount < copies,
+      let member = draw(id.prefix, except: source, announcement, in: mesh)
+    {
+      push(record, to: member, in: &mesh)
+      announcement.told[announcement.toldCount] = UInt16(member)
+      announcement.toldCount += 1
+    }
     announcements[announcementCount] = announcement
     announcementCount += 1
     if announceAt == .never { announceAt = now + Limits.announceAfter }
@@ -87,10 +98,13 @@ public struct Gossip: ~Copyable {
     mesh.send(.vertex, contentBytes: record.byteCount, to: member) { $0.bytes(record) }
   }
 
-  private func draw(_ prefix: UInt64, except source: Int?, and other: Int?, in mesh: borrowing Mesh) -> Int? {
+  private func draw(
+    _ prefix: UInt64, except source: Int?, _ announcement: Announcement, in mesh: borrowing Mesh
+  ) -> Int? {
     var best: Int?
     var bestScore: UInt64 = 0
-    for index in 0..<mesh.members.count where mesh.members[index].isAlive && index != source && index != other {
+    for index in 0..<mesh.members.count
+    where mesh.members[index].isAlive && index != source && !announcement.isTold(index) {
       // A multiplication mixes well enough for choosing neighbours; nobody gains by being chosen.
       let score = (mesh.members[index].id.prefix ^ prefix ^ drawKey.0) &* 0x9e37_79b9_7f4a_7c15
       if best == nil || score > bestScore { (best, bestScore) = (index, score) }
@@ -100,20 +114,28 @@ public struct Gossip: ~Copyable {
 
   /// `member` has the vertex `prefix`, which is not in the ring: it is asked for unless it comes by itself.
   public mutating func heard(of prefix: UInt64, from member: Int, after delay: Interval, at now: Instant) {
-    guard prefix != 0 else { return }
-    let slot = Int(truncatingIfNeeded: prefix >> 8) & (wanted.count - 1)
-    // A collision forgets neither: the next heartbeat announces tips again.
-    guard wanted[slot].prefix == 0 else { return }
-    wanted[slot] = Wanted(prefix: prefix, dueAt: now + delay, member: UInt16(member), attempts: 0)
+    guard prefix != 0, row(of: prefix) == nil, let row = row(of: 0, near: prefix) else { return }
+    wanted[row] = Wanted(prefix: prefix, dueAt: now + delay, member: UInt16(member), attempts: 0)
     wantedCount += 1
     wantAt = min(wantAt, now + delay)
   }
 
   private mutating func forget(_ prefix: UInt64) {
-    let slot = Int(truncatingIfNeeded: prefix >> 8) & (wanted.count - 1)
-    guard wanted[slot].prefix == prefix else { return }
-    wanted[slot].prefix = 0
+    guard wantedCount > 0, let row = row(of: prefix) else { return }
+    wanted[row].prefix = 0
     wantedCount -= 1
+  }
+
+  /// The row that holds `prefix`, among the few where it may be.
+  private func row(of prefix: UInt64) -> Int? { row(of: prefix, near: prefix) }
+
+  private func row(of content: UInt64, near prefix: UInt64) -> Int? {
+    let first = Int(truncatingIfNeeded: prefix >> 8)
+    for step in 0..<Limits.wantedProbes {
+      let row = (first &+ step) & (wanted.count - 1)
+      if wanted[row].prefix == content { return row }
+    }
+    return nil
   }
 
   /// When `tick` is to be called.
@@ -132,22 +154,18 @@ public struct Gossip: ~Copyable {
       while start < announcementCount {
         let end = min(start + 128, announcementCount)
         var count = 0
-        for index in start..<end where isTold(member, of: index) { count += 1 }
+        for index in start..<end where !announcements[index].isTold(member) { count += 1 }
         if count > 0 {
           mesh.send(.haveVertex, contentBytes: count * 8, to: member) { writer in
-            for index in start..<end where isTold(member, of: index) { writer.u64(announcements[index].prefix) }
+            for index in start..<end where !announcements[index].isTold(member) {
+              writer.u64(announcements[index].prefix)
+            }
           }
         }
         start = end
       }
     }
     announcementCount = 0
-  }
-
-  private func isTold(_ member: Int, of index: Int) -> Bool {
-    let announcement = announcements[index]
-    return announcement.skip0 != UInt16(member) && announcement.skip1 != UInt16(member)
-      && announcement.skip2 != UInt16(member)
   }
 
   private mutating func want(in mesh: inout Mesh, at now: Instant) {
@@ -159,15 +177,28 @@ public struct Gossip: ~Copyable {
         wantAt = min(wantAt, entry.dueAt)
         continue
       }
-      guard entry.attempts < 3 else {
+      guard entry.attempts < Limits.wantAttempts else {
         wanted[slot].prefix = 0
         wantedCount -= 1
         continue
       }
-      mesh.send(.wantVertex, contentBytes: 8, to: Int(entry.member)) { $0.u64(entry.prefix) }
+      // Who does not deliver it may be gone, or may only have named it as a parent: then another one is asked.
+      if entry.attempts > 1 || !mesh.members[Int(entry.member)].isAlive {
+        wanted[slot].member = UInt16(nextAlive(after: Int(entry.member), in: mesh))
+      }
+      mesh.send(.wantVertex, contentBytes: 8, to: Int(wanted[slot].member)) { $0.u64(entry.prefix) }
       wanted[slot].attempts += 1
-      wanted[slot].dueAt = now + Interval.milliseconds(60 << UInt64(entry.attempts))
+      wanted[slot].dueAt = now + Interval.milliseconds(60 << UInt64(min(entry.attempts, 5)))
       wantAt = min(wantAt, wanted[slot].dueAt)
     }
+  }
+
+  /// The next linked member in the order of the table; `member` itself when there is no other.
+  private func nextAlive(after member: Int, in mesh: borrowing Mesh) -> Int {
+    for step in 1...mesh.members.count {
+      let next = (member + step) % mesh.members.count
+      if mesh.members[next].isAlive { return next }
+    }
+    return member
   }
 }

@@ -83,8 +83,8 @@ public enum Limits {
   public static let linksMax = 64
   /// Peers named on the command line or in the configuration.
   public static let configuredPeersMax = 16
-  /// Hellos from addresses that have proven nothing which are answered each second.
-  public static let helloAnswersPerSecond: UInt64 = 256
+  /// Hellos whose signature is verified each second: a tenth of what a Raspberry Pi Zero can verify.
+  public static let hellosPerSecond: UInt64 = 64
   /// How often a link is pinged.
   public static let heartbeat = Interval.seconds(1)
   /// Silence after which a member counts as failed.
@@ -95,12 +95,18 @@ public enum Limits {
   public static let forgetAfter = Interval.hours(7 * 24)
   /// Neighbours that get a vertex at once; the others get its id.
   public static let eagerNeighbours = 2
+  /// In a mesh of at most so many others the author sends its vertex to all of them, and nobody passes it on whole.
+  public static let eagerNeighboursOfAuthor = 4
   /// How long an announced vertex may take to come by itself before it is asked for.
   public static let wantAfter = Interval.milliseconds(10)
   /// Vertices that are verified each second at most; the rest is dropped and comes again by its id.
   public static let vertexChecksPerSecond: UInt64 = 4_000
   /// Announced ids that are remembered until their vertex comes.
   public static let wantedMax = 512
+  /// Rows of that table where an id may be.
+  public static let wantedProbes = 8
+  /// How often a vertex is asked for, from one member after the other, before it is given up: about 8 s.
+  public static let wantAttempts: UInt8 = 8
   /// Announcements that are remembered until every link has been told.
   public static let announcementsMax = 256
   /// How long announcements wait for company.
