@@ -89,11 +89,12 @@ extension Mesh {
     let known = members.index(of: author)
     guard isProven else {
       // Unknown address: one answer for one question of the same size, and nothing is remembered.
-      guard helloAllowance > 0 else {
-        counters.overRate += 1
+      guard takeHello() else { return }
+      guard network.isSigned(hello.record) else {
+        counters.badSignature += 1
         return
       }
-      helloAllowance -= 1
+      counters.challenged += 1
       sendHello(to: source, echo: hello.token, epochKnown: known.map { members[$0].epoch } ?? 0)
       return
     }
@@ -104,11 +105,7 @@ extension Mesh {
       answered(epochKnown: hello.epochKnown)
       return
     }
-    guard helloAllowance > 0 else {
-      counters.overRate += 1
-      return
-    }
-    helloAllowance -= 1
+    guard takeHello() else { return }
     guard network.isSigned(hello.record) else {
       counters.badSignature += 1
       return
@@ -124,6 +121,16 @@ extension Mesh {
     }
     guard hello.token != 0, let row = upsert(hello.record, body, at: now) else { return }
     link(row, at: source, token: hello.token, now: now)
+  }
+
+  /// Whether another hello may be verified now.
+  private mutating func takeHello() -> Bool {
+    guard helloAllowance > 0 else {
+      counters.overRate += 1
+      return false
+    }
+    helloAllowance -= 1
+    return true
   }
 
   private mutating func link(_ row: Int, at source: Endpoint, token: UInt64, now: Instant) {

@@ -17,6 +17,8 @@ public struct MeshCounters: BitwiseCopyable, Sendable {
   public var malformed: UInt64 = 0
   /// Datagrams of another format version.
   public var version: UInt64 = 0
+  /// Hellos from addresses that have proven nothing, answered by one of the same size; nothing was remembered.
+  public var challenged: UInt64 = 0
   /// Frames from an address that has not echoed its token.
   public var unproven: UInt64 = 0
   /// Records whose signature is wrong.
@@ -70,7 +72,7 @@ public struct Mesh: ~Copyable {
   var helloAt = Instant.zero
   var pingNumber: UInt32 = 0
   var gossipCursor = 0
-  var helloAllowance = Limits.helloAnswersPerSecond
+  var helloAllowance = Limits.hellosPerSecond
   /// The highest epoch that somebody knows for this node's key; 0 when nobody does.
   public private(set) var epochHeard: UInt32 = 0
   /// Whether somebody has answered a hello.
@@ -173,7 +175,7 @@ public struct Mesh: ~Copyable {
     guard now >= tickAt else { return }
     let isFirst = tickAt == .zero
     tickAt = now + .milliseconds(250)
-    helloAllowance = Limits.helloAnswersPerSecond
+    helloAllowance = min(Limits.hellosPerSecond, helloAllowance + Limits.hellosPerSecond / 4)
     for index in 0..<members.count { attend(index, at: now) }
     if now >= helloAt || isFirst {
       helloAt = now + Limits.helloEvery

@@ -122,6 +122,7 @@ extension LightNode where Flash: ~Copyable {
     put("store.torn_tails", UInt64(openReport.tornTails))
     put("traffic.received", mesh.counters.received)
     put("traffic.received_bytes", mesh.counters.receivedBytes)
+    put("drops.unproven_hellos", mesh.counters.challenged)
     put("drops.malformed", mesh.counters.malformed)
     put("drops.foreign_network", mesh.counters.foreignNetwork)
     put("drops.version", mesh.counters.version)
