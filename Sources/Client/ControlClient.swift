@@ -131,8 +131,10 @@ public struct ControlClient: ~Copyable {
   public mutating func nextAnswer() throws(Trouble) -> ControlView? {
     guard incomingEnd - incomingStart >= 4 else { return nil }
     var head = ByteReader(incoming.bytes(at: incomingStart, count: 4))
-    let length = Int((try? head.u32()) ?? 0)
-    guard length >= 5, length + 4 <= Limits.controlBytes else { throw .connection(.malformed) }
+    guard let word = try? head.u32(), word >= 5, word <= UInt32(Limits.controlBytes - 4) else {
+      throw .connection(.malformed)
+    }
+    let length = Int(word)
     guard incomingEnd - incomingStart >= 4 + length else { return nil }
     let bytes = incoming.bytes(at: incomingStart + 4, count: length)
     incomingStart += 4 + length

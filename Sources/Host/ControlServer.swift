@@ -15,6 +15,7 @@ public struct ControlServer: ~Copyable {
 
   private struct Client: BitwiseCopyable {
     var descriptor: Int32 = -1
+    var sendBuffer: Int32 = 0
     var gathered = 0
   }
 
@@ -104,6 +105,7 @@ public struct ControlServer: ~Copyable {
     clients[index] = Client()
     clients[index].descriptor = descriptor
     _ = hotaru_set_option(descriptor, SOL_SOCKET, SO_SNDBUF, 1 << 18)
+    clients[index].sendBuffer = hotaru_send_buffer(descriptor)
     return index
   }
 
@@ -122,7 +124,8 @@ public struct ControlServer: ~Copyable {
   // MARK: What clients say
 
   /// Looks at what client `index` has said, at most a largest message. False when it is gone: `close` it. Whole
-  /// messages are then given by `nextMessage`, until it says that there is none; only then look at another client.
+  /// messages are then given by `nextMessage`, until it says that there is none or `leaveRest` is called; only then
+  /// look at another client.
   public mutating func receive(_ index: Int) -> Bool {
     var free = input.mutableBytes(at: 0, count: Limits.controlBytes)
     let result = unsafe free.withAddress {
@@ -148,11 +151,17 @@ public struct ControlServer: ~Copyable {
     let rest = input.bytes(at: inputTaken, count: inputCount - inputTaken)
     guard rest.byteCount >= 4 else { return take(index) }
     let length = unsafe UInt32(littleEndian: rest.unsafeLoadUnaligned(as: UInt32.self))
-    guard length >= ControlView.headBytes - 4, length <= Limits.controlBytes - 4 else { return .nonsense }
+    // Compared as it came: a length above 2^31 is no Int on 32-bit boards.
+    guard length >= UInt32(ControlView.headBytes - 4), length <= UInt32(Limits.controlBytes - 4) else {
+      return .nonsense
+    }
     guard rest.byteCount >= 4 + Int(length) else { return take(index) }
     inputTaken += 4 + Int(length)
     return .message(rest.extracting(4..<4 + Int(length)))
   }
+
+  /// Leaves the message that was given last: it is given again.
+  public mutating func leaveMessage(_ message: RawSpan) { inputTaken -= 4 + message.byteCount }
 
   /// Leaves the rest of what client `index` has said for a later `receive`.
   @_lifetime(immortal)
@@ -236,7 +245,7 @@ public struct ControlServer: ~Copyable {
 
   /// Blocked by the very rule by which the kernel says that a Unix socket is not writable.
   private func room(_ index: Int) -> State {
-    hotaru_is_quarter_full(clients[index].descriptor) == 0 ? .clear : .blocked
+    hotaru_send_waiting(clients[index].descriptor) > clients[index].sendBuffer / 4 ? .blocked : .clear
   }
 
   /// Whether something for client `index` has not been given to the kernel.

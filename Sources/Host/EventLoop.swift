@@ -66,6 +66,8 @@ public struct EventLoop: ~Copyable {
     var isBlocked = false
     /// It was told something in this turn.
     var isAnswered = false
+    /// The type of its next request, for which the node had no room.
+    var refused: ControlType?
   }
   private var clients = InlineArray<8, Client>(repeating: Client())
   private var clientFirst = 0
@@ -344,7 +346,9 @@ public struct EventLoop: ~Copyable {
 
   private func canReceive(fromClient index: Int) -> Bool {
     guard clients[index].hasMore, control.isOpen(index) else { return false }
-    return clients[index].isEnding || (!clients[index].isBlocked && node.isReadyForRequests)
+    if clients[index].isEnding { return true }
+    guard !clients[index].isBlocked else { return false }
+    return clients[index].refused.map { node.isReady(for: $0) } ?? true
   }
 
   /// Whether the next turn has requests to take without waiting for an event.
@@ -355,20 +359,29 @@ public struct EventLoop: ~Copyable {
 
   private mutating func receive(fromClient index: Int) {
     guard control.receive(index) else { return drop(index) }
-    var count = 0
-    while true {
-      let isLast = count == Self.requestsPerTurn || !(node.isReadyForRequests || clients[index].isEnding)
-      switch isLast ? control.leaveRest(index) : control.nextMessage(index) {
+    clients[index].refused = nil
+    for _ in 0..<Self.requestsPerTurn {
+      switch control.nextMessage(index) {
       case .message(let message):
+        if !clients[index].isEnding, let type = try? ControlView(message).type, !node.isReady(for: type) {
+          clients[index].refused = type
+          control.leaveMessage(message)
+          return leaveRest(index)
+        }
         node.request(message, from: UInt32(index), at: now)
-        count += 1
       case .none(let mayHaveMore):
-        clients[index].hasMore = mayHaveMore || isLast
-        if !clients[index].hasMore, clients[index].isEnding { drop(index) }
+        clients[index].hasMore = mayHaveMore
+        if !mayHaveMore, clients[index].isEnding { drop(index) }
         return
       case .nonsense: return drop(index)
       }
     }
+    leaveRest(index)
+  }
+
+  private mutating func leaveRest(_ index: Int) {
+    if case .nonsense = control.leaveRest(index) { return drop(index) }
+    clients[index].hasMore = true
   }
 
   /// Tells the node and the kernel what the state of a client's output means.

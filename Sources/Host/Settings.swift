@@ -6,24 +6,6 @@ import Identity
 import Node
 import Wire
 
-/// A short text of a setting.
-public struct ShortText: BitwiseCopyable, Sendable {
-  private var storage = InlineArray<64, UInt8>(repeating: 0)
-  /// Its length in bytes.
-  public private(set) var byteCount = 0
-  /// No text.
-  public init() {}
-  /// The first 64 bytes of `text`.
-  public init(_ text: RawSpan) {
-    byteCount = min(text.byteCount, 64)
-    for offset in 0..<byteCount { storage[offset] = text[byte: offset] }
-  }
-  /// Hands its bytes to `body`.
-  public func withBytes<R>(_ body: (RawSpan) -> R) -> R {
-    body(unsafe storage.span.bytes.extracting(0..<byteCount))
-  }
-}
-
 /// Everything that can be configured, with its defaults.
 public struct Settings: BitwiseCopyable, Sendable {
   /// Name of the network, 1 to 64 bytes.

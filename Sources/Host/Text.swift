@@ -5,17 +5,6 @@ import CLinux
 import Identity
 import Wire
 
-extension StaticString {
-  /// The literal's bytes.
-  public var span: RawSpan {
-    @_lifetime(immortal)
-    get {
-      let span = unsafe RawSpan(_unsafeStart: UnsafeRawPointer(utf8Start), byteCount: utf8CodeUnitCount)
-      return unsafe _overrideLifetime(span, copying: ())
-    }
-  }
-}
-
 extension RawSpan {
   /// Whether the bytes are those of `literal`.
   public func isEqual(to literal: StaticString) -> Bool { isEqual(to: literal.span) }

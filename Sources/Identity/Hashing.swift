@@ -56,10 +56,8 @@ public func shortHash(_ span: RawSpan, key: (UInt64, UInt64)) -> UInt64 {
 
   /// The network called `name`.
   public init(name: RawSpan) {
-    digest = Identity.digest {
-      $0.text("hotaru network 1")
-      $0.bytes(name)
-    }
+    let label: StaticString = "hotaru network 1"
+    digest = Identity.digest(of: label.span, name)
   }
 
   /// The first 4 bytes of the digest: a datagram's quick discard.

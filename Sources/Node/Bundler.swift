@@ -16,13 +16,16 @@ struct Waiter: BitwiseCopyable {
   var isReady = false
 }
 
-/// Collects whole transaction records until they are worth a bundle.
+/// Collects whole transaction records until they are worth a bundle. The parts of a file share a bundle with
+/// parts from the same client only: releasing the file lets whole bundles go, and nobody else's words with them.
 struct Bundler: ~Copyable {
   private let memory: Region
   private let idMemory: Region
   private let waiters: Table<Waiter>
   private(set) var recordBytes = 0
   private(set) var count = 0
+  /// Whose records these are; 0 for those that nobody releases.
+  private(set) var group: UInt32 = 0
   /// When the bundle is to be closed; never while it is empty.
   var dueAt = Instant.never
   /// When the last record came.
@@ -39,8 +42,10 @@ struct Bundler: ~Copyable {
 
   var isEmpty: Bool { count == 0 }
 
-  func fits(_ bytes: Int) -> Bool {
-    recordBytes + bytes <= Limits.bundleBytes && count < Limits.bundleTransactionsMax
+  /// Whether a record of `bytes` bytes may join those of its `group`.
+  func fits(_ bytes: Int, group: UInt32 = 0) -> Bool {
+    isEmpty
+      || (group == self.group && recordBytes + bytes <= Limits.bundleBytes && count < Limits.bundleTransactionsMax)
   }
 
   /// Room for a record of `bytes` bytes, which must fit; `commit` makes it part of the bundle.
@@ -51,7 +56,8 @@ struct Bundler: ~Copyable {
   @_lifetime(immortal)
   func recordInRoom(_ bytes: Int) -> RawSpan { memory.bytes(at: recordBytes, count: bytes) }
 
-  mutating func commit(_ bytes: Int, id: Digest, waiter: Waiter, at now: Instant) {
+  mutating func commit(_ bytes: Int, id: Digest, group: UInt32, waiter: Waiter, at now: Instant) {
+    self.group = group
     id.withBytes { idMemory.write($0, at: count * 32) }
     waiters[count] = waiter
     recordBytes += bytes

@@ -48,6 +48,8 @@ extension LightNode where Flash: ~Copyable {
       instance: configuration.instance, kind: .light, cell: Self.cell, capacityClass: capacityClass,
       owner: configuration.owner, versions: (Limits.version, Limits.version), endpoints: configuration.endpoints,
       into: &body)
+    emitOption(NodeRecordView.placeTag, configuration.place, into: &body)
+    emitOption(NodeRecordView.regionTag, configuration.region, into: &body)
     if let endorsement = configuration.endorsement {
       var storage = InlineArray<104, UInt8>(repeating: 0)
       var span = storage.mutableSpan
@@ -61,6 +63,11 @@ extension LightNode where Flash: ~Copyable {
       time: timestamp(at: now))
     identity.emitRecord(head, body: body.written, in: network, into: &record)
     mesh.setSelfRecord(record.written)
+  }
+
+  private func emitOption(_ tag: UInt8, _ text: ShortText, into writer: inout ByteWriter) {
+    let emit: (RawSpan, inout ByteWriter) -> Void = { NodeRecordView.emitOption(tag, $0, into: &$1) }
+    if text.byteCount > 0 { text.withBytes { emit($0, &writer) } }
   }
 
   /// The one cell there is until cells are founded and joined.

@@ -4,6 +4,24 @@ import Identity
 import Store
 import Wire
 
+/// A short text of the configuration.
+public struct ShortText: BitwiseCopyable, Sendable {
+  private var storage = InlineArray<64, UInt8>(repeating: 0)
+  /// Its length in bytes.
+  public private(set) var byteCount = 0
+  /// No text.
+  public init() {}
+  /// The first 64 bytes of `text`.
+  public init(_ text: RawSpan) {
+    byteCount = min(text.byteCount, 64)
+    for offset in 0..<byteCount { storage[offset] = text[byte: offset] }
+  }
+  /// Hands its bytes to `body`.
+  public func withBytes<R>(_ body: (RawSpan) -> R) -> R {
+    body(unsafe storage.span.bytes.extracting(0..<byteCount))
+  }
+}
+
 /// A node's configuration.
 public struct NodeConfiguration: BitwiseCopyable, Sendable {
   /// The network.
@@ -12,6 +30,10 @@ public struct NodeConfiguration: BitwiseCopyable, Sendable {
   public var owner: NodeID
   /// The town whose endorsements count here; zero for none.
   public var town: NodeID = .zero
+  /// Coarse place that everybody is told; empty for none.
+  public var place = ShortText()
+  /// Region that everybody is told; empty for none.
+  public var region = ShortText()
   /// A town's endorsement of this node.
   public var endorsement: Endorsement?
   /// k-of-n for what this node submits, in a mesh that is large enough.

@@ -42,6 +42,18 @@ struct Errand: BitwiseCopyable {
   var nextAt = Instant.never
 }
 
+/// A release or a renewal that was heard: whoever wrote it must be the author of the bundle, and only the log knows
+/// who that is.
+struct Word: BitwiseCopyable {
+  static let countMax = 512
+  /// How many errands they take at the same time, so that the others have room.
+  static let errandsMax = 16
+  var bundle = Digest.zero
+  var author = NodeID.zero
+  /// Hours for a renewal; 0 for a release.
+  var hours: UInt32 = 0
+}
+
 /// How many repair requests of an author may still be answered.
 struct RequestBucket: BitwiseCopyable {
   static let countMax = 32
@@ -66,6 +78,33 @@ extension LightNode where Flash: ~Copyable {
     }
     statistics.errandsRefused += 1
     return false
+  }
+
+  /// Takes on a release or a renewal, in its turn: a large file is let go with many of them at once.
+  mutating func heardWord(_ bundle: Digest, author: NodeID, hours: UInt32 = 0, at now: Instant) {
+    guard store.holds(.shard, bundle) else { return }
+    guard wordCount < words.count else {
+      statistics.errandsRefused += 1
+      return
+    }
+    words[(wordHead + wordCount) % words.count] = Word(bundle: bundle, author: author, hours: hours)
+    wordCount += 1
+  }
+
+  /// Looks up the next releases and renewals.
+  mutating func startWords(at now: Instant) {
+    guard wordCount > 0 else { return }
+    var used = 0
+    for row in 0..<errands.count where errands[row].isUsed { used += 1 }
+    while wordCount > 0, used < Word.errandsMax {
+      let word = words[wordHead]
+      wordHead = (wordHead + 1) % words.count
+      wordCount -= 1
+      used += 1
+      _ = startErrand(
+        word.hours == 0 ? .release : .renew, member: 0, target: word.bundle, author: word.author,
+        hours: word.hours, at: now)
+    }
   }
 
   /// Asks the store; a busy store is asked again later.

@@ -307,11 +307,10 @@ extension LightNode where Flash: ~Copyable {
       guard let release = try? Release(record.body), store.holds(.shard, release.bundle), isSigned(record) else {
         return
       }
-      _ = startErrand(.release, member: member, target: release.bundle, author: record.author, at: now)
+      heardWord(release.bundle, author: record.author, at: now)
     case .renew:
       guard let renew = try? Renew(record.body), store.holds(.shard, renew.bundle), isSigned(record) else { return }
-      _ = startErrand(
-        .renew, member: member, target: renew.bundle, author: record.author, hours: renew.storedForHours, at: now)
+      heardWord(renew.bundle, author: record.author, hours: renew.storedForHours, at: now)
     case .repairRequest:
       guard let request = try? RepairRequest(record.body), isSigned(record) else { return }
       heardRepairRequest(request.target, author: record.author, from: member, at: now)
@@ -338,17 +337,10 @@ extension LightNode where Flash: ~Copyable {
 
   /// The own client's release or renewal passed through here.
   mutating func ownWord(_ kind: RecordKind, _ body: RawSpan, at now: Instant) {
-    switch kind {
-    case .release:
-      if let release = try? Release(body), store.holds(.shard, release.bundle) {
-        _ = startErrand(.release, member: 0, target: release.bundle, author: identity.publicKey, at: now)
-      }
-    case .renew:
-      if let renew = try? Renew(body), store.holds(.shard, renew.bundle) {
-        _ = startErrand(
-          .renew, member: 0, target: renew.bundle, author: identity.publicKey, hours: renew.storedForHours, at: now)
-      }
-    default: break
+    if kind == .release, let release = try? Release(body) {
+      heardWord(release.bundle, author: identity.publicKey, at: now)
+    } else if kind == .renew, let renew = try? Renew(body) {
+      heardWord(renew.bundle, author: identity.publicKey, hours: renew.storedForHours, at: now)
     }
   }
 }

@@ -66,6 +66,9 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   let servings: Table<Serving>
   var servingTurn = 0
   let errands: Table<Errand>
+  let words: Table<Word>
+  var wordHead = 0
+  var wordCount = 0
   let requestBuckets: Table<RequestBucket>
   let retrievals: Table<Retrieval>
   var decoder: BundleWorkspace
@@ -119,7 +122,8 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
       "requests and answers",
       Table<Answer>.byteCount(Limits.requestsMax) + Table<Accept>.byteCount(Accept.countMax)
         + Table<PendingReceipt>.byteCount(PendingReceipt.countMax) + Table<Serving>.byteCount(Serving.countMax)
-        + Table<Errand>.byteCount(Errand.countMax) + Table<RequestBucket>.byteCount(RequestBucket.countMax)
+        + Table<Errand>.byteCount(Errand.countMax) + Table<Word>.byteCount(Word.countMax)
+        + Table<RequestBucket>.byteCount(RequestBucket.countMax)
         + Table<Client>.byteCount(Limits.clientsMax) + Table<Note>.byteCount(Note.countMax) + Limits.controlBytes
         + Table<Watched>.byteCount(Limits.uncertifiedMax) + Limits.vertexBytes
         + Limits.bundleBytes + Limits.bundleTransactionsMax * 32)
@@ -173,6 +177,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     pendingReceipts = Table(repeating: PendingReceipt(), count: PendingReceipt.countMax)
     servings = Table(repeating: Serving(), count: Serving.countMax)
     errands = Table(repeating: Errand(), count: Errand.countMax)
+    words = Table(repeating: Word(), count: Word.countMax)
     requestBuckets = Table(repeating: RequestBucket(), count: RequestBucket.countMax)
     retrievals = Table(repeating: Retrieval(), count: Limits.retrievalsMax)
     decoder = BundleWorkspace()
@@ -223,18 +228,24 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     }
   }
 
-  /// A client sent a control message (without its length). `client` is below `Limits.clientsMax`. Only while
-  /// `isReadyForRequests`.
+  /// A client sent a control message (without its length). `client` is below `Limits.clientsMax`. Only when
+  /// `isReady(for:)` it.
   public mutating func request(_ message: RawSpan, from client: UInt32, at now: Instant) {
     handleRequest(message, from: client, at: now)
     settle(at: now)
   }
 
-  /// Whether there is room for another request; the outside reads from no client while there is not.
-  public var isReadyForRequests: Bool {
-    guard canSign, !isStopping else { return false }
-    return (leavingCount < Limits.leavingMax || bundler.fits(Limits.recordBytes))
-      && answerCount < Limits.requestsMax / 2 && hasFreeRetrieval
+  /// Whether there is room for a request of this type; while there is not, the outside leaves it with its client.
+  public func isReady(for type: ControlType) -> Bool {
+    guard answerCount < Limits.requestsMax / 2 else { return false }
+    switch type {
+    case .submit:
+      // A clone is told at once that it will never sign; the quiet start is over soon.
+      guard canSign || isCloned || isStopping else { return false }
+      return leavingCount < Limits.leavingMax || bundler.fits(Limits.recordBytes)
+    case .get: return hasFreeRetrieval
+    default: return true
+    }
   }
 
   /// A client is gone; its requests are forgotten.
@@ -324,28 +335,39 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     while let event = mesh.nextEvent() { handle(event, at: now) }
     closeBundle(at: now)
     if now >= publishAt { publish(at: now) }
-    // Appending may fill a group that waits for nothing but a flush, and what ends may free room for more.
-    var isBusy = true
-    while isBusy {
-      isBusy = false
+    startWords(at: now)
+    writeArrivals(at: now)
+    takeStoreEvents(at: now)
+  }
+
+  /// True when there was one: what was finished may have made room for arrivals that wait.
+  @discardableResult
+  private mutating func takeStoreEvents(at now: Instant) -> Bool {
+    var hasTaken = false
+    while let event = store.nextEvent() {
+      handle(event, at: now)
+      startWords(at: now)
       writeArrivals(at: now)
-      store.flush()
-      while let event = store.nextEvent() {
-        handle(event, at: now)
-        isBusy = true
-      }
+      hasTaken = true
     }
+    return hasTaken
   }
 
   /// What is to be done next, with its bytes in `writer`; nil when nothing is left. A writer of
   /// `Limits.controlBytes` always suffices.
+  ///
+  /// What was appended to the log since the last nil is submitted then, as one group: the outside hands in all that
+  /// has come before it asks, so that a busy node syncs once for many shards and a quiet one at once for one.
   public mutating func nextAction(into writer: inout ByteWriter, at now: Instant) -> Action? {
-    if let next = mesh.queue.next(into: &writer) { return next.isMulticast ? .multicast : .send(next.endpoint) }
-    if let endpoint = emitLeaf(into: &writer, at: now) { return .send(endpoint) }
-    if let endpoint = emitServedLeaf(into: &writer, at: now) { return .send(endpoint) }
-    if let client = emitAnswer(into: &writer, at: now) { return .answer(client: client) }
-    if let level = emitNote(into: &writer) { return .log(level) }
-    return nil
+    while true {
+      if let next = mesh.queue.next(into: &writer) { return next.isMulticast ? .multicast : .send(next.endpoint) }
+      if let endpoint = emitLeaf(into: &writer, at: now) { return .send(endpoint) }
+      if let endpoint = emitServedLeaf(into: &writer, at: now) { return .send(endpoint) }
+      if let client = emitAnswer(into: &writer, at: now) { return .answer(client: client) }
+      if let level = emitNote(into: &writer) { return .log(level) }
+      store.flush()
+      guard takeStoreEvents(at: now) else { return nil }
+    }
   }
 
   private mutating func handle(_ event: MeshEvent, at now: Instant) {

@@ -57,6 +57,8 @@ struct Retrieval: BitwiseCopyable {
   var finding = PlaceSet()
   var findingCount = 0
   var hasAskedAll = false
+  /// Somebody did not answer in time: from now on all holders are asked at once.
+  var isLate = false
   var startedAt = Instant.zero
   var nextAt = Instant.never
   var deadline = Instant.never
@@ -214,7 +216,8 @@ extension LightNode where Flash: ~Copyable {
   /// Asks for as many shards as are missing and not on their way.
   private mutating func ask(_ row: Int, at now: Instant) {
     let needed = max(1, retrievals[row].k == 0 ? Int(configuration.redundancy.dataShards) : retrievals[row].k)
-    var missing = needed - retrievals[row].pieceCount - retrievals[row].pendingCount
+    var missing =
+      retrievals[row].isLate ? Limits.shardsMax : needed - retrievals[row].pieceCount - retrievals[row].pendingCount
     while missing > 0, let member = nextHolder(row, at: now) {
       wantShard(row, from: member)
       missing -= 1
@@ -223,17 +226,17 @@ extension LightNode where Flash: ~Copyable {
       if retrievals[row].hasAskedAll { request(row, at: now) } else { find(row, at: now) }
       return
     }
-    retrievals[row].nextAt = now + patience()
+    retrievals[row].nextAt = now + patience(row)
   }
 
-  /// How long an answer may take before somebody else is asked too.
-  private mutating func patience() -> Interval {
+  /// How long those who were asked may take before all the others are asked too.
+  private mutating func patience(_ row: Int) -> Interval {
     var slowest: UInt64 = 0
-    for index in 0..<mesh.members.count where mesh.members[index].isAlive {
+    for index in 0..<mesh.members.count where retrievals[row].pending.contains(.member(index)) {
       slowest = max(slowest, UInt64(mesh.members[index].roundTripMicroseconds))
     }
     let jitter = gossip.drawJitter() & 0x3fff
-    return Interval(microseconds: min(40_000 + 3 * slowest + jitter, 400_000))
+    return Interval(microseconds: min(40_000 + 3 * slowest + jitter, 200_000))
   }
 
   /// The next member to ask: named holders first, then the order in which everybody would have placed it.
@@ -300,7 +303,7 @@ extension LightNode where Flash: ~Copyable {
       retrievals[row].nextAt = min(retrievals[row].nextAt, now + .milliseconds(5))
       return
     }
-    retrievals[row].nextAt = max(retrievals[row].nextAt, now + patience())
+    retrievals[row].nextAt = max(retrievals[row].nextAt, now + patience(row))
   }
 
   /// A shard that was asked for is whole.
@@ -443,7 +446,7 @@ extension LightNode where Flash: ~Copyable {
       else { continue }
       wantShard(row, from: member)
       retrievals[row].stage = .asking
-      retrievals[row].nextAt = now + patience()
+      retrievals[row].nextAt = now + patience(row)
     }
   }
 
@@ -505,6 +508,7 @@ extension LightNode where Flash: ~Copyable {
       case .asking:
         // Who is late is counted on no longer, but may still come.
         retrievals[row].pendingCount = 0
+        retrievals[row].isLate = true
         ask(row, at: now)
       case .finding: foundAll(row, at: now)
       case .requesting:

@@ -34,7 +34,8 @@ extension LightNode where Flash: ~Copyable {
       return
     }
     let length = RecordView.length(bodyBytes: body.byteCount)
-    guard canSign, makeRoom(for: length, at: now) else {
+    let group = kind == .data || kind == .manifest ? client + 1 : 0
+    guard canSign, makeRoom(for: length, group: group, at: now) else {
       fail(isCloned ? .cloned : .busy, request, client)
       return
     }
@@ -53,6 +54,10 @@ extension LightNode where Flash: ~Copyable {
       let answer = store.append(
         .outbox, key: id, byteCount: length, ticket: Ticket(.accept, index: acceptIndex).rawValue
       ) { $0.bytes(record) }
+      if answer == .full && kind == .release {
+        letGoWithoutRoom(body, id: id, request: request, client: client, at: now)
+        return
+      }
       guard answer == .queued else {
         fail(answer == .full ? .full : answer == .busy ? .busy : .storage, request, client)
         return
@@ -64,14 +69,23 @@ extension LightNode where Flash: ~Copyable {
       transaction: id, client: client, request: request, flags: flags,
       isInOutbox: flags.contains(.accepted), isAnswered: !wantsStored)
     statistics.transactionsSubmitted += 1
-    take(record, id: id, waiter: waiter, at: now)
+    take(record, id: id, group: group, waiter: waiter, at: now)
     ownWord(kind, body, at: now)
     if flags.contains(.flush) { bundler.dueAt = now }
   }
 
+  /// A release that finds no room makes room: it is carried out and announced, not recorded.
+  private mutating func letGoWithoutRoom(
+    _ body: RawSpan, id: Digest, request: UInt32, client: UInt32, at now: Instant
+  ) {
+    ownWord(.release, body, at: now)
+    announce(.release, bodyBytes: body.byteCount, at: now) { $0.bytes(body) }
+    answer(Answer(type: .accepted, client: client, request: request, transaction: id))
+  }
+
   /// Takes the record that lies in the bundler's room.
-  private mutating func take(_ record: RawSpan, id: Digest, waiter: Waiter, at now: Instant) {
-    bundler.commit(record.byteCount, id: id, waiter: waiter, at: now)
+  private mutating func take(_ record: RawSpan, id: Digest, group: UInt32, waiter: Waiter, at now: Instant) {
+    bundler.commit(record.byteCount, id: id, group: group, waiter: waiter, at: now)
     if record.byteCount <= VertexBuilder.inlineBytesMax {
       addItem(.transaction, bytes: record.byteCount, at: now) { $0.bytes(record) }
     }
@@ -98,11 +112,11 @@ extension LightNode where Flash: ~Copyable {
 
   /// Room in the bundler for a record of `bytes` bytes; closes the bundle when there is not. False when
   /// everything is on its way already.
-  mutating func makeRoom(for bytes: Int, at now: Instant) -> Bool {
-    if bundler.fits(bytes) { return true }
+  mutating func makeRoom(for bytes: Int, group: UInt32, at now: Instant) -> Bool {
+    if bundler.fits(bytes, group: group) { return true }
     bundler.dueAt = now
     closeBundle(at: now)
-    return bundler.fits(bytes)
+    return bundler.fits(bytes, group: group)
   }
 
   /// Closes the bundle when it is due, or when its company is not coming: nothing else is on its way.
@@ -168,7 +182,7 @@ extension LightNode where Flash: ~Copyable {
       outboxCursor = next
       return
     }
-    guard makeRoom(for: record.byteCount, at: now) else {
+    guard makeRoom(for: record.byteCount, group: 0, at: now) else {
       outboxReplayAt = now + .milliseconds(20)
       return
     }
@@ -176,7 +190,7 @@ extension LightNode where Flash: ~Copyable {
     var writer = ByteWriter(bundler.room(record.byteCount))
     writer.bytes(record)
     let waiter = Waiter(transaction: loaded.key, isInOutbox: true, isAnswered: true)
-    take(bundler.recordInRoom(record.byteCount), id: loaded.key, waiter: waiter, at: now)
+    take(bundler.recordInRoom(record.byteCount), id: loaded.key, group: 0, waiter: waiter, at: now)
     statistics.outboxReplayed += 1
   }
 

@@ -146,3 +146,14 @@ extension MutableRawSpan {
     }
   }
 }
+
+extension StaticString {
+  /// The literal's bytes.
+  public var span: RawSpan {
+    @_lifetime(immortal)
+    get {
+      let span = unsafe RawSpan(_unsafeStart: UnsafeRawPointer(utf8Start), byteCount: utf8CodeUnitCount)
+      return unsafe _overrideLifetime(span, copying: ())
+    }
+  }
+}

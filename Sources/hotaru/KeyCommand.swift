@@ -3,6 +3,7 @@
 import CLinux
 import Host
 import Identity
+import Node
 import Wire
 
 private let keyHelp: StaticString = """

@@ -164,6 +164,8 @@ private func nodeConfiguration(_ settings: Settings, _ key: NodeID) -> NodeConfi
     network: network, owner: settings.owner ?? key, epoch: 0, instance: instance, entropy: randomBytes32(),
     wallClockMilliseconds: Clock.wallMilliseconds)
   configuration.town = settings.town ?? .zero
+  configuration.place = settings.place
+  configuration.region = settings.region
   configuration.endorsement = settings.endorsement
   configuration.redundancy = settings.redundancy
   configuration.storeBytes = settings.storeBytes

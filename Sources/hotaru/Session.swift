@@ -4,6 +4,7 @@ import CLinux
 import Client
 import Host
 import Identity
+import Node
 import Wire
 
 /// A connection to the node of a home. Under systemd a member of the group `hotaru` may use the socket and may not

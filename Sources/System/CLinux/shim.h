@@ -202,13 +202,16 @@ static inline int hotaru_socket(int family, int kind, int protocol) {
 static inline int hotaru_accept(int socket) {
   return accept4(socket, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 }
-// Whether more than a quarter of a Unix socket's send buffer waits for its reader; epoll says EPOLLOUT when not.
-static inline int hotaru_is_quarter_full(int socket) {
-  int waiting = 0, size = 0;
+// Size of a socket's send buffer; 0 when it cannot be told.
+static inline int hotaru_send_buffer(int socket) {
+  int size = 0;
   socklen_t length = sizeof size;
-  if (ioctl(socket, TIOCOUTQ, &waiting) != 0) return 0;
-  if (getsockopt(socket, SOL_SOCKET, SO_SNDBUF, &size, &length) != 0) return 0;
-  return (int64_t)waiting * 4 > size;
+  return getsockopt(socket, SOL_SOCKET, SO_SNDBUF, &size, &length) == 0 ? size : 0;
+}
+// Bytes of a socket's send buffer, with their overhead, that wait for its reader.
+static inline int hotaru_send_waiting(int socket) {
+  int waiting = 0;
+  return ioctl(socket, TIOCOUTQ, &waiting) == 0 ? waiting : 0;
 }
 static inline int hotaru_bind(int socket, const void *address, size_t length) {
   return bind(socket, (const struct sockaddr *)address, (socklen_t)length);
