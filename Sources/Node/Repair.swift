@@ -108,7 +108,8 @@ extension LightNode where Flash: ~Copyable {
   private mutating func runScan(at now: Instant) {
     guard !scan.isLoading else { return }
     if !scan.isRunning {
-      let isPeriodic = now - scan.startedAt >= .seconds(30) && isScanUseful(at: now)
+      let period = max(min(configuration.repairAfter.0, .seconds(30)), .seconds(1))
+      let isPeriodic = now - scan.startedAt >= period && isScanUseful(at: now)
       // A newcomer is given a moment: others may follow.
       let isNews = scan.isDue && now - scan.startedAt >= .seconds(5)
       guard isPeriodic || isNews else { return }
