@@ -119,12 +119,18 @@ extension Mesh {
       counters.tableFull += 1
       return
     }
+    if let known, members[known].isAlive, members[known].instance != body.instance,
+      members[known].endpoint != source
+    {
+      // A card that moved, or two of them: whoever was here until now is told, and finds out.
+      tell(known, hello.record.bytes, source)
+    }
     guard hello.token != 0, let row = upsert(hello.record, body, at: now) else { return }
     link(row, at: source, token: hello.token, now: now)
   }
 
   /// Whether another hello may be verified now.
-  private mutating func takeHello() -> Bool {
+  mutating func takeHello() -> Bool {
     guard helloAllowance > 0 else {
       counters.overRate += 1
       return false

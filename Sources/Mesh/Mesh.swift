@@ -236,8 +236,11 @@ public struct Mesh: ~Copyable {
   mutating func tell(_ index: Int, about other: Int) {
     let member = members[other]
     guard other != index, member.isAlive else { return }
-    let record = members.record(other)
-    let endpoint = member.endpoint
+    tell(index, members.record(other), member.endpoint)
+  }
+
+  /// Tells member `index` of a node record and where its author is.
+  mutating func tell(_ index: Int, _ record: RawSpan, _ endpoint: Endpoint) {
     let bytes = record.byteCount + (endpoint.isLinkLocal ? 0 : endpoint.byteCount)
     send(.member, contentBytes: bytes, to: index) { writer in
       writer.bytes(record)
@@ -311,7 +314,13 @@ public struct Mesh: ~Copyable {
       }
       endpoint = told
     }
-    guard record.author != selfID else { return }
+    guard record.author != selfID else {
+      // The own earlier life, or a cloned card: if it is alive it answers a hello.
+      if body.instance != selfInstance, !endpoint.isNone, takeHello(), network.isSigned(record) {
+        sendHello(to: endpoint, echo: 0, epochKnown: 0)
+      }
+      return
+    }
     if let known = members.index(of: record.author) {
       // A member that is linked speaks for itself.
       guard !members[known].isAlive else { return }
