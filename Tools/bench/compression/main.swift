@@ -46,11 +46,19 @@ func measure(atMost: Int) -> (raw: Int, with: Int, without: Int, bundles: Int) {
   return sum
 }
 
-for atMost in [1, 2, 4, Limits.bundleTransactionsMax] {
+let json = ProcessInfo.processInfo.environment["HOTARU_BENCH_JSON"] != nil
+for atMost in json ? [1, Limits.bundleTransactionsMax] : [1, 2, 4, Limits.bundleTransactionsMax] {
   let sum = measure(atMost: atMost)
   let percent = { (part: Int) in String(format: "%.1f %%", Double(part) * 100 / Double(sum.raw)) }
-  print(
-    "bundles of at most \(atMost) records: \(sum.bundles) bundles, \(sum.raw) B of records, with the dictionary "
-      + "\(percent(sum.with)), without \(percent(sum.without)), ratio "
-      + String(format: "%.3f", Double(sum.with) / Double(sum.without)))
+  let ratio = String(format: "%.3f", Double(sum.with) / Double(sum.without))
+  let sizes =
+    "\(sum.bundles) bundles, \(sum.raw) B of records, with the dictionary \(percent(sum.with)), "
+    + "without \(percent(sum.without))"
+  if json {
+    print(
+      "{\"figure\":\"bundles of at most \(atMost) records, LZ4 with the dictionary\",\"value\":\(ratio),"
+        + "\"unit\":\"x without\",\"bar\":null,\"against\":null,\"note\":\"\(sizes)\"}")
+  } else {
+    print("bundles of at most \(atMost) records: \(sizes), ratio \(ratio)")
+  }
 }
