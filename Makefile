@@ -2,7 +2,7 @@
 # each can be run by hand too. Products land in out/, intermediate files in .build/; git ignores both.
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap light demo test bench lint board boards clean
+.PHONY: help bootstrap light demo test bench lint board boards mixed-mesh mixed-mesh-large clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-22s %s\n", $$1 ($$1 == "board" ? " BOARD=..." : ""), $$2 }' $(MAKEFILE_LIST)
@@ -32,8 +32,17 @@ lint: ## Formatting, imports that point down, no input or output below Host
 board: bootstrap ## Build the light node for one board: out/BOARD/hotaru
 	@Tools/build "$(BOARD)"
 
+# Two at a time: much of a build waits for one compiler.
 boards: bootstrap ## Build the light node for every board
-	@for board in $$(Tools/boards); do Tools/build "$$board" || exit 1; done
+	@Tools/boards | tr ' ' '\n' | xargs -P 2 -n 1 Tools/build
+
+mixed-mesh: boards ## All boards in one mesh (ARM under qemu): put, kill, get; dates after 2038
+	@Tools/bootstrap emulation
+	@Tools/mixed-mesh/run
+
+mixed-mesh-large: boards ## A file of more than 2 GiB through a 32-bit board (long; 7 GB in TMPDIR)
+	@Tools/bootstrap emulation
+	@Tools/mixed-mesh/run --large
 
 clean: ## Remove everything that was built or downloaded: out/ and .build/
 	rm -rf out .build

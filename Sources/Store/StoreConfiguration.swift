@@ -22,11 +22,12 @@ import Wire
   /// Damaged records that `open` can name; the rest is counted.
   public var damagesMax: Int
 
-  /// The default sizes for a store of `segmentCount` segments of 1 MiB: 40,960 index slots (35,840 records) and
-  /// 8 KiB of filter a segment, at most 1 MiB.
+  /// The default sizes for a store of `segmentCount` segments of 1 MiB: 256 index slots a segment, which is what
+  /// whole shards of 2-of-4 and their certificates need, at least 40,960 (35,840 records), and 8 KiB of filter a
+  /// segment, at most 1 MiB.
   public init(segmentCount: Int) {
     geometry = FlashGeometry(segmentBytes: Limits.segmentBytes, segmentCount: segmentCount)
-    indexSlots = 40_960
+    indexSlots = max(40_960, segmentCount * 256)
     filterBytes = min(segmentCount * 8_192, 1 << 20)
     readSlots = 8
     groupBytes = Limits.groupBytes
