@@ -177,6 +177,12 @@ import Wire
     return unsafe destination.withAddress { unsafe readFlash(place.file, place.offset, $0, byteCount) }
   }
 
+  /// Whether the segment lies behind the end of its file: a large store begins as an empty one.
+  public func isUntouched(segment: UInt32) -> Bool {
+    let place = unsafe shared.pointee.place(segment, 0)
+    return hotaru_size(place.file) <= place.offset
+  }
+
   /// Syncs every file on the caller's thread. A failed sync leaves pages that were not written but look clean, so
   /// clean pages are dropped from the cache before, and once more when this sync fails: what is then still in the
   /// cache is dirty, and the second sync tells the truth about it.

@@ -67,6 +67,8 @@ public protocol FlashDevice: ~Copyable {
   /// Reads and waits for the medium. Only while the log opens, before the node runs.
   mutating func readWaiting(segment: UInt32, offset: UInt32, into destination: consuming MutableRawSpan)
     -> FlashError?
+  /// Whether `segment` has certainly never been written nor prepared: the log does not look at it when it opens.
+  func isUntouched(segment: UInt32) -> Bool
   /// Makes everything that a read would return durable, and waits. Called once, before the log reads anything at
   /// open, so that what it finds is not merely in a page cache: after a crash without a power cut, bytes that
   /// were never synced are readable all the same. What a failed sync has left in a cache is dropped first.

@@ -47,7 +47,7 @@ extension ShardLog where Flash: ~Copyable {
   /// Classifies every segment; returns how many are in `order`.
   private mutating func readHeaders(_ report: inout OpenReport) -> Int {
     var used = 0
-    for segment in 0..<segments.count {
+    for segment in 0..<segments.count where !flash.isUntouched(segment: UInt32(segment)) {
       let bytes = read(segment, 0, 64, &report)
       switch SegmentHeader.read(bytes, segmentBytes: segmentBytes, checksum) {
       case .valid(let header):

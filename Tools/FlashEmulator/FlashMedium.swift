@@ -305,6 +305,11 @@ public final class FlashMedium {
       prepareTiming)
   }
 
+  func isUntouched(_ segment: Int) -> Bool {
+    let start = segment * geometry.segmentBytes
+    return !prepared.contains(segment) && stored[start..<start + geometry.segmentBytes].allSatisfy { $0 == 0 }
+  }
+
   private func isWritten(_ segment: Int) -> Bool {
     let start = segment * geometry.segmentBytes
     return stored[start..<start + 64].contains { $0 != 0 }
@@ -337,6 +342,8 @@ public struct EmulatedFlash: FlashDevice, ~Copyable {
   {
     unsafe destination.withUnsafeMutableBytes { unsafe medium.readWaiting(segment, offset, $0) }
   }
+  /// See `FlashDevice`.
+  public func isUntouched(segment: UInt32) -> Bool { medium.isUntouched(Int(segment)) }
   /// See `FlashDevice`.
   public mutating func syncWaiting() -> FlashError? { medium.syncWaiting() }
   /// See `FlashDevice`.
