@@ -67,6 +67,7 @@ public struct ControlClient: ~Copyable {
   }
   deinit { _ = close(descriptor) }
 
+  @inline(never)
   private static func connect(_ path: borrowing Path) throws(Trouble) -> Int32 {
     // A node whose queue of connections is full is given a second.
     for _ in 0..<100 {
@@ -103,11 +104,13 @@ public struct ControlClient: ~Copyable {
   }
 
   /// Queues a request without content.
+  @inline(never)
   public mutating func send(_ type: ControlType, request: UInt32) {
     send(type, request: request, contentBytes: 0, fill: { _ in })
   }
 
   /// Queues a transaction to be signed by the node.
+  @inline(never)
   public mutating func submit(_ kind: RecordKind, flags: SubmitFlags, request: UInt32, body: RawSpan) {
     send(.submit, request: request, contentBytes: 2 + body.byteCount) {
       $0.u8(flags.rawValue)
@@ -117,6 +120,7 @@ public struct ControlClient: ~Copyable {
   }
 
   /// Queues the wish for a transaction.
+  @inline(never)
   public mutating func get(_ location: Location, request: UInt32) {
     send(.get, request: request, contentBytes: 64) {
       $0.bytes32(location.transaction)
@@ -128,6 +132,7 @@ public struct ControlClient: ~Copyable {
 
   /// The next answer that has come, or nil when more must be waited for. It is valid until the next `wait`.
   @_lifetime(immortal)
+  @inline(never)
   public mutating func nextAnswer() throws(Trouble) -> ControlView? {
     guard incomingEnd - incomingStart >= 4 else { return nil }
     var head = ByteReader(incoming.bytes(at: incomingStart, count: 4))
@@ -147,6 +152,7 @@ public struct ControlClient: ~Copyable {
   ///
   /// - Throws: `.lost` when the node is gone and everything that it said has been read, `.interrupted`.
   @discardableResult
+  @inline(never)
   public mutating func wait(until deadline: Instant = .never, input: Int32 = -1) throws(Trouble) -> Bool {
     makeRoom()
     while true {
@@ -176,6 +182,7 @@ public struct ControlClient: ~Copyable {
   /// Whether queued bytes could not be sent yet.
   public var isCongested: Bool { outgoingEnd > outgoingStart }
 
+  @inline(never)
   private mutating func makeRoom() {
     guard ControlClient.bufferBytes - incomingEnd < Limits.controlBytes || incomingStart == incomingEnd else {
       return
@@ -184,6 +191,7 @@ public struct ControlClient: ~Copyable {
     (incomingStart, incomingEnd) = (0, incomingEnd - incomingStart)
   }
 
+  @inline(never)
   private mutating func flush() throws(Trouble) {
     while outgoingEnd > outgoingStart {
       let bytes = outgoing.bytes(at: outgoingStart, count: outgoingEnd - outgoingStart)
@@ -202,6 +210,7 @@ public struct ControlClient: ~Copyable {
     (outgoingStart, outgoingEnd) = (0, 0)
   }
 
+  @inline(never)
   private mutating func receive() throws(Trouble) -> Bool {
     var hasCome = false
     while ControlClient.bufferBytes > incomingEnd {

@@ -16,8 +16,15 @@ public enum InsertResult: Equatable, BitwiseCopyable, Sendable {
 
 /// A ring of vertices with lookup by id and by author and sequence.
 public struct RingCache: ~Copyable {
-  /// No slot.
-  static let none = UInt16.max
+  /// A slot, or none: then its bytes are zero, so that the tables of an empty ring touch no page.
+  struct Link: Equatable, BitwiseCopyable {
+    private let number: UInt16
+    static var none: Link { Link(number: 0) }
+    private init(number: UInt16) { self.number = number }
+    init(_ slot: Int) { number = UInt16(slot + 1) }
+    /// The slot; -1, which every table refuses, for none.
+    var slot: Int { Int(number) - 1 }
+  }
 
   struct Slot: BitwiseCopyable {
     var id = Digest.zero
@@ -27,23 +34,23 @@ public struct RingCache: ~Copyable {
     var isOwn = false
     var isPinned = false
     var isTip = false
-    var nextByID = RingCache.none
-    var nextBySequence = RingCache.none
-    var previousTip = RingCache.none
-    var nextTip = RingCache.none
+    var nextByID = Link.none
+    var nextBySequence = Link.none
+    var previousTip = Link.none
+    var nextTip = Link.none
 
     var isEmpty: Bool { recordBytes == 0 }
   }
 
   private let records: Region
   private let slots: Table<Slot>
-  private let headsByID: Table<UInt16>
-  private let headsBySequence: Table<UInt16>
+  private let headsByID: Table<Link>
+  private let headsBySequence: Table<Link>
   /// Prefixes of parents that were named before they came, by their low bits: such a vertex is no tip.
   private let awaited: Table<UInt64>
   private var cursor = 0
-  private var firstTip = RingCache.none
-  private var lastTip = RingCache.none
+  private var firstTip = Link.none
+  private var lastTip = Link.none
 
   /// Vertices in the ring.
   public private(set) var count = 0
@@ -58,7 +65,7 @@ public struct RingCache: ~Copyable {
 
   /// Bytes that a ring of `slots` slots reserves.
   public static func byteCount(slots: Int) -> Int {
-    slots * Limits.vertexBytes + Table<Slot>.byteCount(slots) + 2 * Table<UInt16>.byteCount(slots)
+    slots * Limits.vertexBytes + Table<Slot>.byteCount(slots) + 2 * Table<Link>.byteCount(slots)
       + Table<UInt64>.byteCount(slots)
   }
 
@@ -67,8 +74,8 @@ public struct RingCache: ~Copyable {
     precondition(slots >= 16 && slots <= 32_768 && slots & (slots - 1) == 0)
     records = Region(byteCount: slots * Limits.vertexBytes)
     self.slots = Table(repeating: Slot(), count: slots)
-    headsByID = Table(repeating: Self.none, count: slots)
-    headsBySequence = Table(repeating: Self.none, count: slots)
+    headsByID = Table(repeating: Link.none, count: slots)
+    headsBySequence = Table(repeating: Link.none, count: slots)
     awaited = Table(zeroed: slots)
   }
 
@@ -77,9 +84,9 @@ public struct RingCache: ~Copyable {
   /// The slot of the vertex `id`, or nil. O(1).
   public func slot(of id: Digest) -> Int? {
     var next = headsByID[bucket(id.prefix)]
-    while next != Self.none {
-      let slot = slots[Int(next)]
-      if slot.id == id { return Int(next) }
+    while next != Link.none {
+      let slot = slots[next.slot]
+      if slot.id == id { return next.slot }
       next = slot.nextByID
     }
     return nil
@@ -88,9 +95,9 @@ public struct RingCache: ~Copyable {
   /// The slot of a vertex whose id begins with `prefix`, or nil. O(1).
   public func slot(prefix: UInt64) -> Int? {
     var next = headsByID[bucket(prefix)]
-    while next != Self.none {
-      let slot = slots[Int(next)]
-      if slot.id.prefix == prefix { return Int(next) }
+    while next != Link.none {
+      let slot = slots[next.slot]
+      if slot.id.prefix == prefix { return next.slot }
       next = slot.nextByID
     }
     return nil
@@ -111,9 +118,9 @@ public struct RingCache: ~Copyable {
   /// Calls `body` with the slots of up to `limit` tips, the first heard first.
   public func forEachTip(limit: Int, _ body: (Int) -> Void) {
     var (next, left) = (firstTip, limit)
-    while next != Self.none, left > 0 {
-      body(Int(next))
-      next = slots[Int(next)].nextTip
+    while next != Link.none, left > 0 {
+      body(next.slot)
+      next = slots[next.slot].nextTip
       left -= 1
     }
   }
@@ -121,9 +128,9 @@ public struct RingCache: ~Copyable {
   /// Calls `body` with the slots of up to `limit` tips, the last heard first.
   public func forEachTipNewestFirst(limit: Int, _ body: (Int) -> Void) {
     var (next, left) = (lastTip, limit)
-    while next != Self.none, left > 0 {
-      body(Int(next))
-      next = slots[Int(next)].previousTip
+    while next != Link.none, left > 0 {
+      body(next.slot)
+      next = slots[next.slot].previousTip
       left -= 1
     }
   }
@@ -164,8 +171,8 @@ public struct RingCache: ~Copyable {
     slot.nextByID = headsByID[bucket(id.prefix)]
     slot.nextBySequence = headsBySequence[bucket(author.prefix, sequence)]
     slots[position] = slot
-    headsByID[bucket(id.prefix)] = UInt16(position)
-    headsBySequence[bucket(author.prefix, sequence)] = UInt16(position)
+    headsByID[bucket(id.prefix)] = Link(position)
+    headsBySequence[bucket(author.prefix, sequence)] = Link(position)
     count += 1
     if isOwn { pinnedCount += 1 }
     for index in 0..<parents.parentCount { parentNamed(parents.parent(index), byOwn: isOwn) }
@@ -214,9 +221,9 @@ public struct RingCache: ~Copyable {
 
   private func slot(author: UInt64, sequence: Sequence) -> Int? {
     var next = headsBySequence[bucket(author, sequence)]
-    while next != Self.none {
-      let slot = slots[Int(next)]
-      if slot.author == author && slot.sequence == sequence { return Int(next) }
+    while next != Link.none {
+      let slot = slots[next.slot]
+      if slot.author == author && slot.sequence == sequence { return next.slot }
       next = slot.nextBySequence
     }
     return nil
@@ -232,39 +239,39 @@ public struct RingCache: ~Copyable {
   private mutating func unlink(_ position: Int) {
     let slot = slots[position]
     let byID = bucket(slot.id.prefix)
-    if headsByID[byID] == UInt16(position) {
+    if headsByID[byID] == Link(position) {
       headsByID[byID] = slot.nextByID
     } else {
       var previous = headsByID[byID]
-      while slots[Int(previous)].nextByID != UInt16(position) { previous = slots[Int(previous)].nextByID }
-      slots[Int(previous)].nextByID = slot.nextByID
+      while slots[previous.slot].nextByID != Link(position) { previous = slots[previous.slot].nextByID }
+      slots[previous.slot].nextByID = slot.nextByID
     }
     let bySequence = bucket(slot.author, slot.sequence)
-    if headsBySequence[bySequence] == UInt16(position) {
+    if headsBySequence[bySequence] == Link(position) {
       headsBySequence[bySequence] = slot.nextBySequence
     } else {
       var previous = headsBySequence[bySequence]
-      while slots[Int(previous)].nextBySequence != UInt16(position) {
-        previous = slots[Int(previous)].nextBySequence
+      while slots[previous.slot].nextBySequence != Link(position) {
+        previous = slots[previous.slot].nextBySequence
       }
-      slots[Int(previous)].nextBySequence = slot.nextBySequence
+      slots[previous.slot].nextBySequence = slot.nextBySequence
     }
   }
 
   private mutating func appendTip(_ position: Int) {
     slots[position].isTip = true
     slots[position].previousTip = lastTip
-    slots[position].nextTip = Self.none
-    if lastTip == Self.none { firstTip = UInt16(position) } else { slots[Int(lastTip)].nextTip = UInt16(position) }
-    lastTip = UInt16(position)
+    slots[position].nextTip = Link.none
+    if lastTip == Link.none { firstTip = Link(position) } else { slots[lastTip.slot].nextTip = Link(position) }
+    lastTip = Link(position)
     tipCount += 1
   }
 
   private mutating func removeTip(_ position: Int) {
     guard slots[position].isTip else { return }
     let (previous, next) = (slots[position].previousTip, slots[position].nextTip)
-    if previous == Self.none { firstTip = next } else { slots[Int(previous)].nextTip = next }
-    if next == Self.none { lastTip = previous } else { slots[Int(next)].previousTip = previous }
+    if previous == Link.none { firstTip = next } else { slots[previous.slot].nextTip = next }
+    if next == Link.none { lastTip = previous } else { slots[next.slot].previousTip = previous }
     slots[position].isTip = false
     tipCount -= 1
   }

@@ -18,6 +18,7 @@ import Wire
   }
 
   /// The arguments of this process; nil when `/proc` cannot be read. Keeps its memory for ever: call it once.
+  @inline(never)
   public static func ofProcess() -> Arguments? {
     let descriptor = unsafe hotaru_open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC, 0)
     guard descriptor >= 0 else { return nil }
@@ -147,6 +148,7 @@ import Wire
     unsafe letters.deallocate()
   }
 
+  @inline(never)
   private static func entry(_ name: StaticString, _ code: Int32, _ takesValue: Bool) -> option {
     var entry = unsafe option()
     unsafe entry.name = UnsafeRawPointer(name.utf8Start).assumingMemoryBound(to: CChar.self)
@@ -156,6 +158,7 @@ import Wire
   }
 
   /// The next option's code; nil when none is left or `exitStatus` is set.
+  @inline(never)
   public mutating func next() -> Int32? {
     guard exitStatus == nil else { return nil }
     let code = unsafe hotaru_getopt(Int32(arguments.count), arguments.cWords, letters, table)
@@ -178,6 +181,7 @@ import Wire
     }
   }
 
+  @inline(never)
   private mutating func wrong(_ words: StaticString) {
     let index = max(Int(hotaru_getopt_index()) - 1, 0)
     let letter = hotaru_getopt_wrong()
@@ -232,6 +236,7 @@ import Wire
 
   /// Prints `hotaru COMMAND: …` with what `body` appends, and sets `exitStatus` to 2.
   @discardableResult
+  @inline(never)
   public mutating func usage(_ body: (inout Output) -> Void) -> Int32 {
     exitStatus = 2
     var output = Output.error()
@@ -247,5 +252,6 @@ import Wire
 
   /// Prints `hotaru COMMAND: MESSAGE` and answers 2, for `return scanner.usage("…")`.
   @discardableResult
+  @inline(never)
   public mutating func usage(_ message: StaticString) -> Int32 { usage { $0.text(message) } }
 }

@@ -1,6 +1,7 @@
 // Text on a descriptor, without `print`, `String` or an allocation for each line: a command builds its lines in
 // one reserved buffer, which leaves when it is full, at `flush`, and when the output ends. Embedded Swift's
-// `print` writes a character at a time and pulls in what formats floating point.
+// `print` writes a character at a time and pulls in what formats floating point. Nothing here is inlined: text is
+// appended in some thousand places, and none of them is in a hurry.
 
 import CLinux
 import Identity
@@ -25,13 +26,18 @@ public struct Output: ~Copyable {
     buffer = Region(byteCount: max(capacity, 1_024))
   }
 
-  deinit {
+  deinit { writeRest() }
+
+  @inline(never)
+  private func writeRest() {
     if count > 0, !hasFailed { _ = writeWhole(buffer.bytes(at: 0, count: count), to: descriptor) }
   }
 
   /// Standard output.
+  @inline(never)
   public static func standard() -> Output { Output(1) }
   /// Standard error.
+  @inline(never)
   public static func error() -> Output { Output(2, capacity: 1_024) }
 
   /// Whether the descriptor is a terminal, where progress and colours make sense.
@@ -44,6 +50,7 @@ public struct Output: ~Copyable {
 
   /// Writes what is buffered. False when a write has failed, now or earlier.
   @discardableResult
+  @inline(never)
   public mutating func flush() -> Bool {
     if count > 0, !hasFailed { hasFailed = !writeWhole(buffer.bytes(at: 0, count: count), to: descriptor) }
     lineStart -= count
@@ -66,6 +73,7 @@ public struct Output: ~Copyable {
   }
 
   /// Appends bytes of any length as they are.
+  @inline(never)
   public mutating func bytes(_ bytes: RawSpan) {
     var offset = 0
     while offset < bytes.byteCount {
@@ -78,31 +86,43 @@ public struct Output: ~Copyable {
   }
 
   /// Appends a literal.
+  @inline(never)
   public mutating func text(_ literal: StaticString) { bytes(literal.span) }
   /// Appends one byte.
+  @inline(never)
   public mutating func byte(_ byte: UInt8) { write { $0.u8(byte) } }
   /// Appends a decimal number.
+  @inline(never)
   public mutating func decimal(_ value: UInt64) { write { $0.decimal(value) } }
   /// Appends a decimal number.
+  @inline(never)
   public mutating func decimal(_ value: Int) { write { $0.decimal(value) } }
   /// Appends the hexadecimal form of an id.
+  @inline(never)
   public mutating func hexadecimal(_ value: Bytes32) { write { Hexadecimal.emit(value, into: &$0) } }
   /// Appends a public key as text.
+  @inline(never)
   public mutating func key(_ key: NodeID) { write { $0.key(key) } }
   /// Appends a size as people read it: `1.5 MiB`.
+  @inline(never)
   public mutating func size(_ byteCount: UInt64) { write { $0.size(byteCount) } }
   /// Appends a length of time as people read it: `250 ms`, `3 d 4 h`.
+  @inline(never)
   public mutating func duration(_ interval: Interval) { write { $0.duration(interval) } }
   /// Appends a point in time: `2026-07-05T12:30:00Z`.
+  @inline(never)
   public mutating func time(milliseconds: UInt64) { write { $0.time(milliseconds: milliseconds) } }
   /// Appends an endpoint: `1.2.3.4:5`, `[fe80::1%wlan0]:7`.
+  @inline(never)
   public mutating func endpoint(_ endpoint: Endpoint) { write { $0.endpoint(endpoint) } }
   /// Ends the line.
+  @inline(never)
   public mutating func newline() {
     byte(UInt8(ascii: "\n"))
     lineStart = count
   }
   /// Appends a literal and ends the line.
+  @inline(never)
   public mutating func line(_ literal: StaticString) {
     text(literal)
     newline()
@@ -111,16 +131,19 @@ public struct Output: ~Copyable {
   /// Appends `text` as a JSON string with its quotes. Bytes that are no UTF-8 stay as they are.
   ///
   /// - Source: RFC 8259 §7.
+  @inline(never)
   public mutating func jsonString(_ text: RawSpan) {
     byte(UInt8(ascii: "\""))
     for offset in 0..<text.byteCount { write { $0.jsonCharacter(text[byte: offset]) } }
     byte(UInt8(ascii: "\""))
   }
   /// Appends a literal as a JSON string with its quotes.
+  @inline(never)
   public mutating func jsonString(_ literal: StaticString) { jsonString(literal.span) }
 
   /// Pads the line with spaces up to `column`, at least one unless the line is empty. Lines longer than the
   /// buffer are not padded.
+  @inline(never)
   public mutating func column(_ column: Int) {
     let width = max(lineStart, 0) < count ? displayColumns(from: max(lineStart, 0)) : 0
     let spaces = max(column - width, width > 0 ? 1 : 0)
@@ -146,6 +169,7 @@ public struct Output: ~Copyable {
 }
 
 /// Writes one line `hotaru: …` to standard error, with what `body` appends.
+@inline(never)
 public func complain(_ body: (inout Output) -> Void) {
   var output = Output.error()
   output.text("hotaru: ")
@@ -155,6 +179,7 @@ public func complain(_ body: (inout Output) -> Void) {
 
 /// Writes one line `hotaru: MESSAGE` to standard error and returns `status`, for `return failure("…")`.
 @discardableResult
+@inline(never)
 public func failure(_ message: StaticString, status: Int32 = 1) -> Int32 {
   complain { $0.text(message) }
   return status
@@ -162,6 +187,7 @@ public func failure(_ message: StaticString, status: Int32 = 1) -> Int32 {
 
 /// Writes all of `bytes`, also when the system takes them in pieces. False when it fails.
 @discardableResult
+@inline(never)
 public func writeWhole(_ bytes: RawSpan, to descriptor: Int32) -> Bool {
   var offset = 0
   while offset < bytes.byteCount {

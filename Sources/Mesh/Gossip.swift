@@ -44,7 +44,7 @@ public struct Gossip: ~Copyable {
 
   /// Reserves everything; `key` decides the draws.
   public init(key: (UInt64, UInt64)) {
-    announcements = Table(repeating: Announcement(), count: Limits.announcementsMax)
+    announcements = Table(unwritten: Limits.announcementsMax)
     wanted = Table(repeating: Wanted(), count: Limits.wantedMax)
     drawKey = key
   }

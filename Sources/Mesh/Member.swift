@@ -77,7 +77,7 @@ public struct MemberTable: ~Copyable {
 
   /// Reserves a table.
   public init(capacity: Int) {
-    members = Table(repeating: Member(id: .zero), count: capacity)
+    members = Table(unwritten: capacity)
     prefixes = Table(zeroed: capacity)
     records = Region(byteCount: capacity * Self.recordBytesMax)
   }

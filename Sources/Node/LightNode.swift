@@ -172,7 +172,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     store = ShardLog(flash: flash, configuration: Self.storeConfiguration(configuration))
     leaving = Table(repeating: Leaving(), count: Limits.leavingMax)
     workspaces = InlineArray<16, BundleWorkspace> { _ in BundleWorkspace() }
-    leavingWaiters = Table(repeating: Waiter(), count: Limits.leavingMax * Limits.bundleTransactionsMax)
+    leavingWaiters = Table(unwritten: Limits.leavingMax * Limits.bundleTransactionsMax)
     accepts = Table(repeating: Accept(), count: Accept.countMax)
     pendingReceipts = Table(repeating: PendingReceipt(), count: PendingReceipt.countMax)
     servings = Table(repeating: Serving(), count: Serving.countMax)
@@ -182,7 +182,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     retrievals = Table(repeating: Retrieval(), count: Limits.retrievalsMax)
     decoder = BundleWorkspace()
     clients = Table(repeating: Client(), count: Limits.clientsMax)
-    answers = Table(repeating: Answer(), count: Limits.requestsMax)
+    answers = Table(unwritten: Limits.requestsMax)
     notes = Table(repeating: Note(), count: Note.countMax)
     watched = Table(repeating: Watched(), count: Limits.uncertifiedMax)
     self.identity = identity

@@ -44,36 +44,42 @@ public enum WireError: Error, Equatable, BitwiseCopyable, Sendable {
 
   /// One byte.
   @_lifetime(self: copy self)
+  @inline(never)
   public mutating func u8() throws(WireError) -> UInt8 {
     let at = try advance(1)
     return unsafe span.unsafeLoad(fromUncheckedByteOffset: at, as: UInt8.self)
   }
   /// Two bytes, little-endian.
   @_lifetime(self: copy self)
+  @inline(never)
   public mutating func u16() throws(WireError) -> UInt16 {
     let at = try advance(2)
     return unsafe UInt16(littleEndian: span.unsafeLoadUnaligned(fromUncheckedByteOffset: at, as: UInt16.self))
   }
   /// Four bytes, little-endian.
   @_lifetime(self: copy self)
+  @inline(never)
   public mutating func u32() throws(WireError) -> UInt32 {
     let at = try advance(4)
     return unsafe UInt32(littleEndian: span.unsafeLoadUnaligned(fromUncheckedByteOffset: at, as: UInt32.self))
   }
   /// Eight bytes, little-endian.
   @_lifetime(self: copy self)
+  @inline(never)
   public mutating func u64() throws(WireError) -> UInt64 {
     let at = try advance(8)
     return unsafe UInt64(littleEndian: span.unsafeLoadUnaligned(fromUncheckedByteOffset: at, as: UInt64.self))
   }
   /// 32 bytes.
   @_lifetime(self: copy self)
+  @inline(never)
   public mutating func bytes32() throws(WireError) -> Bytes32 {
     let at = try advance(32)
     return unsafe span.unsafeLoadUnaligned(fromUncheckedByteOffset: at, as: Bytes32.self)
   }
   /// 64 bytes.
   @_lifetime(self: copy self)
+  @inline(never)
   public mutating func signature() throws(WireError) -> Signature {
     let at = try advance(64)
     return unsafe span.unsafeLoadUnaligned(fromUncheckedByteOffset: at, as: Signature.self)
@@ -81,6 +87,7 @@ public enum WireError: Error, Equatable, BitwiseCopyable, Sendable {
 
   /// A LEB128 integer in its shortest form, at most `limit`.
   @_lifetime(self: copy self)
+  @inline(never)
   public mutating func varint(atMost limit: UInt64) throws(WireError) -> UInt64 {
     var value: UInt64 = 0
     var shift: UInt64 = 0
@@ -102,6 +109,7 @@ public enum WireError: Error, Equatable, BitwiseCopyable, Sendable {
   /// The next `count` bytes, borrowed.
   @_lifetime(copy self)
   @_lifetime(self: copy self)
+  @inline(never)
   public mutating func bytes(_ count: Int) throws(WireError) -> RawSpan {
     let at = try advance(count)
     return span.extracting(at..<at + count)

@@ -32,30 +32,37 @@
   }
 
   /// One byte.
+  @inline(never)
   public mutating func u8(_ value: UInt8) {
     if let to = unsafe claim(1) { unsafe to.storeBytes(of: value, as: UInt8.self) }
   }
   /// Two bytes, little-endian.
+  @inline(never)
   public mutating func u16(_ value: UInt16) {
     if let to = unsafe claim(2) { unsafe to.storeBytes(of: value.littleEndian, as: UInt16.self) }
   }
   /// Four bytes, little-endian.
+  @inline(never)
   public mutating func u32(_ value: UInt32) {
     if let to = unsafe claim(4) { unsafe to.storeBytes(of: value.littleEndian, as: UInt32.self) }
   }
   /// Eight bytes, little-endian.
+  @inline(never)
   public mutating func u64(_ value: UInt64) {
     if let to = unsafe claim(8) { unsafe to.storeBytes(of: value.littleEndian, as: UInt64.self) }
   }
   /// 32 bytes.
+  @inline(never)
   public mutating func bytes32(_ value: Bytes32) {
     if let to = unsafe claim(32) { unsafe to.storeBytes(of: value, as: Bytes32.self) }
   }
   /// 64 bytes.
+  @inline(never)
   public mutating func signature(_ value: Signature) {
     if let to = unsafe claim(64) { unsafe to.storeBytes(of: value, as: Signature.self) }
   }
   /// A LEB128 integer in its shortest form.
+  @inline(never)
   public mutating func varint(_ value: UInt64) {
     var rest = value
     while rest >= 0x80 {
@@ -65,6 +72,7 @@
     u8(UInt8(truncatingIfNeeded: rest))
   }
   /// The bytes of `span`.
+  @inline(never)
   public mutating func bytes(_ span: RawSpan) {
     guard let to = unsafe claim(span.byteCount) else { return }
     unsafe span.withUnsafeBytes { from in
@@ -72,10 +80,12 @@
     }
   }
   /// The ASCII or UTF-8 bytes of a literal.
+  @inline(never)
   public mutating func text(_ literal: StaticString) {
     unsafe bytes(RawSpan(_unsafeStart: UnsafeRawPointer(literal.utf8Start), byteCount: literal.utf8CodeUnitCount))
   }
   /// `size` zero bytes.
+  @inline(never)
   public mutating func zeros(_ size: Int) {
     if let to = unsafe claim(size) { unsafe to.initializeMemory(as: UInt8.self, repeating: 0, count: size) }
   }
@@ -83,12 +93,14 @@
   public mutating func skip(_ size: Int) { _ = unsafe claim(size) }
 
   /// Overwrites two bytes at `offset`, for a length that is known only at the end.
+  @inline(never)
   public mutating func patchU16(_ value: UInt16, at offset: Int) {
     guard !overflowed, offset >= 0, offset + 2 <= count, let base = unsafe base else { return }
     unsafe (base + offset).storeBytes(of: value.littleEndian, as: UInt16.self)
   }
 
   /// Overwrites four bytes at `offset`, for a length that is known only at the end.
+  @inline(never)
   public mutating func patchU32(_ value: UInt32, at offset: Int) {
     guard !overflowed, offset >= 0, offset + 4 <= count, let base = unsafe base else { return }
     unsafe (base + offset).storeBytes(of: value.littleEndian, as: UInt32.self)

@@ -17,7 +17,7 @@
     self.byteCount = byteCount
   }
 
-  deinit { unsafe base.deallocate() }
+  deinit { unsafe release(base, byteCount: byteCount) }
 
   /// The bytes at `offset ..< offset + count`. Traps out of bounds. O(1).
   @inlinable @_lifetime(immortal)
@@ -57,24 +57,39 @@
   /// Number of elements.
   public let count: Int
 
-  /// Reserves `count` elements, each `initial`. A table whose elements are all zero bytes should be made
-  /// with `init(zeroed:)` instead, which touches no page.
+  /// Reserves `count` elements, each `initial`. When that is all zero bytes, no page but the first is touched.
   public init(repeating initial: Element, count: Int) {
     precondition(count >= 0)
-    unsafe base = UnsafeMutablePointer<Element>.allocate(capacity: count)
-    unsafe base.initialize(repeating: initial, count: count)
+    self.count = count
+    let raw = unsafe reserveZeroed(byteCount: Self.byteCount(count))
+    unsafe base = raw.bindMemory(to: Element.self, capacity: count)
+    guard count > 0 else { return }
+    unsafe base.initialize(to: initial)
+    var isZero = true
+    for offset in 0..<MemoryLayout<Element>.size {
+      if unsafe raw.load(fromByteOffset: offset, as: UInt8.self) != 0 { isZero = false }
+    }
+    if !isZero { unsafe (base + 1).initialize(repeating: initial, count: count - 1) }
+  }
+
+  /// Reserves `count` elements that are to be written before they are read, and touches no page: their bytes are
+  /// zero, whatever that means for an `Element`.
+  public init(unwritten count: Int) {
+    precondition(count >= 0)
+    let raw = unsafe reserveZeroed(byteCount: Self.byteCount(count))
+    unsafe base = raw.bindMemory(to: Element.self, capacity: count)
     self.count = count
   }
 
   /// Reserves `count` elements of zero bytes; for integers and structs of them.
   public init(zeroed count: Int) where Element: FixedWidthInteger {
     precondition(count >= 0)
-    let raw = unsafe reserveZeroed(byteCount: count * MemoryLayout<Element>.stride)
+    let raw = unsafe reserveZeroed(byteCount: Self.byteCount(count))
     unsafe base = raw.bindMemory(to: Element.self, capacity: count)
     self.count = count
   }
 
-  deinit { unsafe base.deallocate() }
+  deinit { unsafe release(base, byteCount: Self.byteCount(count)) }
 
   /// The element at `index`; traps out of bounds.
   @inlinable public subscript(index: Int) -> Element {
@@ -92,19 +107,39 @@
   public static func byteCount(_ count: Int) -> Int { count * MemoryLayout<Element>.stride }
 }
 
-/// Large blocks come from untouched zero pages, small ones from the heap; both are zero and both are freed
-/// by `deallocate`.
+/// From here on a block is mapped as pages of its own, which cost nothing until they are written to. `calloc` would
+/// touch a page for its own header in front of each large block, and write zeros over a small one.
+private let mappedBytesMin = 4_096
+
+@inline(never)
 private func reserveZeroed(byteCount: Int) -> UnsafeMutableRawPointer {
-  guard let memory = unsafe zeroedMemory(1, max(byteCount, 1)) else {
+  let isMapped = byteCount >= mappedBytesMin
+  // Readable and writable (1 | 2); private and anonymous (2 | 32). Linux fails with -1.
+  let memory = unsafe isMapped ? mapPages(nil, byteCount, 3, 34, -1, 0) : zeroedMemory(1, max(byteCount, 1))
+  guard let memory = unsafe memory, unsafe memory != UnsafeMutableRawPointer(bitPattern: -1) else {
     fatalError("out of memory at start")
   }
   return unsafe memory
 }
 
-/// `calloc`: glibc maps large blocks fresh, so their pages stay untouched. Declared here because `Wire`
-/// imports no C module.
+@inline(never)
+private func release(_ memory: UnsafeMutableRawPointer, byteCount: Int) {
+  if byteCount >= mappedBytesMin { _ = unsafe unmapPages(memory, byteCount) } else { unsafe memory.deallocate() }
+}
+
+// Declared here because `Wire` imports no C module.
+
 @_extern(c, "calloc")
 private func zeroedMemory(_ count: Int, _ size: Int) -> UnsafeMutableRawPointer?
+
+@_extern(c, "mmap")
+private func mapPages(
+  _ address: UnsafeMutableRawPointer?, _ byteCount: Int, _ protection: Int32, _ flags: Int32, _ file: Int32,
+  _ offset: Int
+) -> UnsafeMutableRawPointer?
+
+@_extern(c, "munmap")
+private func unmapPages(_ address: UnsafeMutableRawPointer, _ byteCount: Int) -> Int32
 
 /// One row of what a node reserves at start.
 @frozen public struct MemoryRow: BitwiseCopyable, Sendable {
