@@ -116,7 +116,7 @@ public enum Limits {
   /// Shards that arrive at the same time.
   public static let arrivalsMax = 16
   /// Shards under way to one holder at the same time.
-  public static let transfersPerPeerMax = 6
+  public static let transfersPerPeerMax = 12
   /// An arriving shard that makes no progress is given up after this.
   public static let arrivalTimeout = Interval.seconds(2)
   /// Missing leaves are asked for after this much silence.
