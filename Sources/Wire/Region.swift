@@ -132,10 +132,10 @@ private func release(_ memory: UnsafeMutableRawPointer, byteCount: Int) {
 @_extern(c, "calloc")
 private func zeroedMemory(_ count: Int, _ size: Int) -> UnsafeMutableRawPointer?
 
-@_extern(c, "mmap")
+@_extern(c, "mmap64")
 private func mapPages(
   _ address: UnsafeMutableRawPointer?, _ byteCount: Int, _ protection: Int32, _ flags: Int32, _ file: Int32,
-  _ offset: Int
+  _ offset: Int64
 ) -> UnsafeMutableRawPointer?
 
 @_extern(c, "munmap")
