@@ -51,6 +51,8 @@ let package = Package(
     tests("Identity", ["Identity"]),
     tests("Host", ["Host"]),
     tests("Coding", ["Wire", "Identity", "Coding"]),
+    tests("DAG", ["Wire", "Identity", "DAG"]),
+    tests("Mesh", ["Wire", "Identity", "Mesh"]),
     tests("Store", ["Wire", "Identity", "Store", "FlashEmulator"]),
     tests("Node", ["Wire", "Identity", "Store", "Node", "FlashEmulator"]),
     tests("Client", ["Client"]),
