@@ -54,7 +54,7 @@ let package = Package(
     tests("DAG", ["Wire", "Identity", "DAG"]),
     tests("Mesh", ["Wire", "Identity", "Mesh"]),
     tests("Store", ["Wire", "Identity", "Store", "FlashEmulator"]),
-    tests("Node", ["Wire", "Identity", "Store", "Node", "FlashEmulator"]),
+    tests("Node", ["Wire", "Identity", "DAG", "Store", "Node", "FlashEmulator"]),
     tests("Client", ["Client"]),
   ]
 )
