@@ -51,8 +51,10 @@ let package = Package(
     tests("Identity", ["Identity"]),
     tests("Host", ["Host"]),
     tests("Coding", ["Wire", "Identity", "Coding"]),
+    tests("DAG", ["Wire", "Identity", "DAG"]),
+    tests("Mesh", ["Wire", "Identity", "Mesh"]),
     tests("Store", ["Wire", "Identity", "Store", "FlashEmulator"]),
-    tests("Node", ["Wire", "Identity", "Store", "Node", "FlashEmulator"]),
+    tests("Node", ["Wire", "Identity", "DAG", "Store", "Node", "FlashEmulator"]),
     tests("Client", ["Client"]),
   ]
 )

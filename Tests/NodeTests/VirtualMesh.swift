@@ -3,9 +3,10 @@
 
 import FlashEmulator
 import Identity
-import Node
 import Store
 import Wire
+
+@testable import Node
 
 /// One node and what stands around it.
 final class VirtualNode {
@@ -17,6 +18,8 @@ final class VirtualNode {
   var answers: [(client: UInt32, message: [UInt8])] = []
   var log: [String] = []
   var flashEndsAt: Instant?
+  /// When the node is to be woken, as it said after the last input.
+  var deadline = Instant.zero
 
   init(node: consuming LightNode<EmulatedFlash>, medium: FlashMedium, endpoint: Endpoint, id: NodeID) {
     self.node = node
@@ -43,27 +46,35 @@ final class VirtualMesh {
   var lossPercent: UInt64 = 0
   var sentDatagrams = 0
   var sentBytesByNode: [Int] = []
+  /// What does not arrive besides what is lost by chance: sender, receiver, datagram.
+  var isBlocked: ((Int, Int, [UInt8]) -> Bool)?
+  /// Everything that was sent while it is not nil: sender, receiver, datagram.
+  var captured: [(from: Int, to: Int, bytes: [UInt8])]?
   let storeBytes: UInt64
   let network: Network
   var nextRequest: UInt32 = 1
   private let buffer = Region(byteCount: Limits.controlBytes)
 
-  init(nodes count: Int, seed: UInt64, storeBytes: UInt64 = 4 << 20) {
+  init(
+    nodes count: Int, seed: UInt64, storeBytes: UInt64 = 4 << 20,
+    configure: (inout NodeConfiguration) -> Void = { _ in }
+  ) {
     _ = startCryptography()
     random = SplitMix64(seed: seed)
     self.storeBytes = storeBytes
     network = Network(name: [UInt8]("test".utf8).span.bytes)
-    for _ in 0..<count { add() }
+    for _ in 0..<count { add(configure: configure) }
   }
 
   static func endpoint(_ index: Int) -> Endpoint { Endpoint(ipv4: 127, 0, 0, 1, port: UInt16(7_000 + index)) }
 
-  func add() {
+  /// Adds a node, with the key of node `original` when it is a clone.
+  func add(cloneOf original: Int? = nil, configure: (inout NodeConfiguration) -> Void = { _ in }) {
     let medium = FlashMedium(
       geometry: FlashGeometry(segmentBytes: Limits.segmentBytes, segmentCount: Int(storeBytes >> 20)),
       pageBytes: 4_096)
     medium.appendTiming = .later
-    nodes.append(start(nodes.count, medium: medium, epoch: 1))
+    nodes.append(start(nodes.count, key: original, medium: medium, epoch: 1, configure: configure))
     sentBytesByNode.append(0)
   }
 
@@ -74,11 +85,10 @@ final class VirtualMesh {
   }
 
   func start(
-    _ index: Int, medium: FlashMedium, epoch: UInt32, configure: (inout NodeConfiguration) -> Void = { _ in }
-  )
-    -> VirtualNode
-  {
-    let key = SecretKey(seed: seed(index))
+    _ index: Int, key number: Int? = nil, medium: FlashMedium, epoch: UInt32,
+    configure: (inout NodeConfiguration) -> Void = { _ in }
+  ) -> VirtualNode {
+    let key = SecretKey(seed: seed(number ?? index))
     let id = key.publicKey
     let words = (random.next(), random.next(), random.next(), random.next())
     let entropy = Bytes32(filledBy: { (out: inout MutableRawSpan) in
@@ -103,9 +113,9 @@ final class VirtualMesh {
   }
 
   /// A sudden death: nothing is said to anybody, and what was not synced is gone.
-  func kill(_ index: Int) {
+  func kill(_ index: Int, tear: FlashTear = .nothing) {
     nodes[index].isUp = false
-    nodes[index].medium.cut()
+    nodes[index].medium.cut(tear)
     flying.removeAll { $0.from == index || $0.to == index }
   }
 
@@ -127,6 +137,8 @@ final class VirtualMesh {
         sentBytesByNode[index] += bytes.count
         precondition(bytes.count <= Limits.datagramBytes)
         guard let to = nodes.firstIndex(where: { $0.endpoint == endpoint }) else { continue }
+        captured?.append((index, to, bytes))
+        if let isBlocked, isBlocked(index, to, bytes) { continue }
         if lossPercent > 0, random.next() % 100 < lossPercent { continue }
         let delay = Interval(microseconds: 150 + random.next() % 200)
         flying.append(Flying(arrivesAt: now + delay, from: index, to: to, bytes: bytes))
@@ -141,6 +153,7 @@ final class VirtualMesh {
     if runner.medium.pendingCount > 0 && runner.flashEndsAt == nil {
       runner.flashEndsAt = now + Interval(microseconds: 200 + random.next() % 400)
     }
+    runner.deadline = runner.node.nextDeadline
   }
 
   /// Runs until `until`, or until `isDone`.
@@ -153,7 +166,7 @@ final class VirtualMesh {
       precondition(turns < 3_000_000, "time stands still")
       var next = end
       for runner in nodes where runner.isUp {
-        next = min(next, max(now, runner.node.nextDeadline))
+        next = min(next, max(now, runner.deadline))
         if let at = runner.flashEndsAt { next = min(next, at) }
       }
       for datagram in flying { next = min(next, datagram.arrivesAt) }
@@ -173,12 +186,78 @@ final class VirtualMesh {
           }
           drain(index)
         }
-        if nodes[index].node.nextDeadline <= now {
+        if nodes[index].deadline <= now {
           nodes[index].node.wake(at: now)
           drain(index)
         }
       }
     }
+  }
+
+  /// All nodes stand still for a long time, which they take for powered time, and meet again.
+  func skip(_ interval: Interval) {
+    now = now + interval
+    run(for: .seconds(10))
+  }
+
+  // MARK: Looking inside
+
+  /// The living nodes that hold a shard of `bundle`.
+  func holders(of bundle: Digest) -> [Int] {
+    nodes.indices.filter { nodes[$0].isUp && nodes[$0].node.store.holds(.shard, bundle) }
+  }
+
+  /// The ids of the vertices that node `index` knows, and of those without child.
+  func vertices(of index: Int) -> (all: Set<Digest>, tips: Set<Digest>) {
+    var (all, tips): (Set<Digest>, Set<Digest>) = ([], [])
+    nodes[index].node.ring.forEachNewestFirst(limit: .max) { slot in
+      all.insert(nodes[index].node.ring.id(slot))
+      if nodes[index].node.ring.isTip(slot) { tips.insert(nodes[index].node.ring.id(slot)) }
+    }
+    return (all, tips)
+  }
+
+  /// The holders in the certificates of `bundle` that node `index` has heard or made, newest vertex first.
+  func certified(_ bundle: Digest, at index: Int) -> [[NodeID]] {
+    var certificates: [[NodeID]] = []
+    nodes[index].node.ring.forEachNewestFirst(limit: .max) { slot in
+      guard
+        let record = try? RecordView(nodes[index].node.ring.record(slot), bodyAtMost: Limits.vertexBodyBytes),
+        let vertex = try? VertexView(record.body)
+      else { return }
+      var items = vertex.allItems
+      while let item = items.next() {
+        guard item.tag == .certificate, let certificate = try? CertificateView(item.content),
+          certificate.bundle == bundle
+        else { continue }
+        certificates.append((0..<certificate.count).map { certificate.receipt($0).holder })
+      }
+    }
+    return certificates
+  }
+
+  /// The members as node `index` shows them.
+  func peers(of index: Int) -> [PeerEntry] {
+    let request = nextRequest
+    nextRequest += 1
+    var message: [UInt8] = [ControlType.peers.code]
+    withUnsafeBytes(of: request.littleEndian) { message.append(contentsOf: $0) }
+    nodes[index].node.request(message.span.bytes, from: 0, at: now)
+    drain(index)
+    guard let answer = answer(request, at: index) else { return [] }
+    var reader = ByteReader(answer.content.span.bytes)
+    var entries: [PeerEntry] = []
+    while reader.remaining > 0, let entry = try? PeerEntry(&reader) { entries.append(entry) }
+    return entries
+  }
+
+  /// The frames in a datagram.
+  static func frames(_ datagram: [UInt8]) -> [(type: FrameType, content: [UInt8])] {
+    guard let view = try? DatagramView(datagram.span.bytes), view.type == .frames else { return [] }
+    var walk = FrameWalk(view.content.extracting(8..<view.content.byteCount))
+    var frames: [(type: FrameType, content: [UInt8])] = []
+    while let frame = walk.next() { frames.append((frame.type, array(frame.content))) }
+    return frames
   }
 
   // MARK: Clients
@@ -293,12 +372,7 @@ final class VirtualMesh {
   func index(of id: NodeID) -> Int { nodes.firstIndex { $0.id == id } ?? -1 }
 }
 
-func array(_ span: RawSpan) -> [UInt8] {
-  var result: [UInt8] = []
-  result.reserveCapacity(span.byteCount)
-  for offset in 0..<span.byteCount { result.append(span[byte: offset]) }
-  return result
-}
+func array(_ span: RawSpan) -> [UInt8] { span.withUnsafeBytes { [UInt8]($0) } }
 
 /// A small generator whose seed a failing test prints.
 ///
@@ -313,5 +387,6 @@ struct SplitMix64: RandomNumberGenerator {
     z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
     return z ^ (z >> 31)
   }
+  mutating func below(_ limit: Int) -> Int { Int(next() % UInt64(limit)) }
   mutating func bytes(_ count: Int) -> [UInt8] { (0..<count).map { _ in UInt8(truncatingIfNeeded: next()) } }
 }

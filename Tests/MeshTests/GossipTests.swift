@@ -1,0 +1,120 @@
+// How vertices are pushed, announced and asked for. What is in them is nobody's business here.
+
+import Testing
+import Wire
+
+@testable import Mesh
+
+@Suite struct GossipTests {
+  /// What node `index` was handed of `type`, emptied.
+  private func take(_ type: FrameType, from node: MeshNode) -> [[UInt8]] {
+    let contents = node.frames.filter { $0.type == type }.map(\.content)
+    node.frames.removeAll { $0.type == type }
+    return contents
+  }
+
+  private func prefixes(_ contents: [[UInt8]]) -> [UInt64] {
+    contents.flatMap { content in
+      stride(from: 0, to: content.count, by: 8).map { content.span.bytes.loadWord(at: $0) }
+    }
+  }
+
+  @Test(arguments: 1...10 as ClosedRange<UInt64>) func aVertexGoesToTwoAndItsIdToTheOthers(_ seed: UInt64) {
+    let rig = MeshRig.linked(7, seed: seed)
+    let source = rig.nodes[0]
+    for round in 0..<20 {
+      let record = rig.random.bytes(100 + rig.random.below(900))
+      let id = key(round)
+      source.gossip.spread(record.span.bytes, id: id, from: nil, in: &source.mesh, at: rig.now)
+      rig.run(for: .milliseconds(20))
+      var whole = 0
+      for node in rig.nodes.dropFirst() {
+        let vertices = take(.vertex, from: node)
+        let ids = prefixes(take(.haveVertex, from: node))
+        #expect(vertices == [record] && ids.isEmpty || vertices.isEmpty && ids == [id.prefix], "seed \(seed)")
+        whole += vertices.count
+      }
+      #expect(whole == Limits.eagerNeighbours)
+    }
+  }
+
+  @Test func whoSentAVertexDoesNotGetItBack() {
+    let rig = MeshRig.linked(6)
+    let relay = rig.nodes[0]
+    for round in 0..<50 {
+      let source = relay.mesh.members.index(of: rig.nodes[1].id) ?? 0
+      relay.gossip.spread(
+        [UInt8](repeating: 1, count: 200).span.bytes, id: key(round), from: source, in: &relay.mesh, at: rig.now)
+    }
+    rig.run(for: .milliseconds(20))
+    #expect(take(.vertex, from: rig.nodes[1]).isEmpty)
+  }
+
+  @Test func allNeighboursTakeTheirTurn() {
+    let rig = MeshRig.linked(7)
+    for round in 0..<300 {
+      rig.nodes[0].gossip.spread(
+        [UInt8]([1, 2, 3]).span.bytes, id: key(round), from: nil, in: &rig.nodes[0].mesh, at: rig.now)
+      rig.run(for: .milliseconds(6))
+    }
+    for node in rig.nodes.dropFirst() {
+      let count = take(.vertex, from: node).count
+      #expect((30...200).contains(count), "\(count) of 600 pushes")
+    }
+  }
+
+  @Test func moreAnnouncementsThanRowsAreAllHeard() {
+    let rig = MeshRig.linked(4)
+    let source = rig.nodes[0]
+    let count = Limits.announcementsMax * 2 + 10
+    for number in 0..<count {
+      source.gossip.spread([UInt8]([1]).span.bytes, id: key(number), from: nil, in: &source.mesh, at: rig.now)
+      // Datagrams leave as they are made: only the table of announcements is to run over.
+      rig.drain(source)
+    }
+    rig.run(for: .milliseconds(50))
+    for node in rig.nodes.dropFirst() {
+      #expect(take(.vertex, from: node).count + prefixes(take(.haveVertex, from: node)).count == count)
+    }
+  }
+
+  @Test func whatDoesNotComeByItselfIsAskedForThreeTimes() {
+    let rig = MeshRig.linked(3)
+    let asker = rig.nodes[0]
+    let member = asker.mesh.members.index(of: rig.nodes[1].id) ?? 0
+    asker.gossip.heard(of: key(1).prefix, from: member, after: Limits.wantAfter, at: rig.now)
+    rig.run(for: .milliseconds(9))
+    #expect(take(.wantVertex, from: rig.nodes[1]).isEmpty)
+    rig.run(for: .milliseconds(3))
+    #expect(prefixes(take(.wantVertex, from: rig.nodes[1])) == [key(1).prefix])
+    rig.run(for: .seconds(5))
+    #expect(prefixes(take(.wantVertex, from: rig.nodes[1])) == [key(1).prefix, key(1).prefix])
+    #expect(take(.wantVertex, from: rig.nodes[2]).isEmpty)
+    let deadline = asker.gossip.nextDeadline
+    #expect(deadline == .never)
+  }
+
+  @Test func whatCameMeanwhileIsNotAskedFor() {
+    let rig = MeshRig.linked(3)
+    let asker = rig.nodes[0]
+    asker.gossip.heard(of: key(1).prefix, from: 0, after: Limits.wantAfter, at: rig.now)
+    rig.run(for: .milliseconds(5))
+    asker.gossip.spread([UInt8]([1]).span.bytes, id: key(1), from: 1, in: &asker.mesh, at: rig.now)
+    rig.run(for: .seconds(2))
+    for node in rig.nodes { #expect(take(.wantVertex, from: node).isEmpty) }
+  }
+
+  @Test func verificationsAreBoundedByTheSecond() {
+    let rig = MeshRig.linked(1)
+    let node = rig.nodes[0]
+    var taken: UInt64 = 0
+    for _ in 0..<10_000 where node.gossip.takeCheck(at: rig.now) { taken += 1 }
+    #expect(taken == Limits.vertexChecksPerSecond)
+    taken = 0
+    for step in 0..<20_000 where node.gossip.takeCheck(at: rig.now + Interval(microseconds: UInt64(step) * 100)) {
+      taken += 1
+    }
+    // Fractions of a verification are not saved up, so what is asked for in small steps earns less.
+    #expect((6_000...8_000).contains(taken), "two seconds earn at most twice as many: \(taken)")
+  }
+}

@@ -1,0 +1,323 @@
+// Meshes in virtual time: datagrams are handed from one to the other, and the clock jumps to whatever is due next.
+// Frames that are the node's business are kept for the test to look at.
+
+import Identity
+import Wire
+
+@testable import Mesh
+
+/// A small generator whose seed a failing test prints.
+///
+/// - Source: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
+struct SplitMix64: RandomNumberGenerator {
+  private var state: UInt64
+  init(seed: UInt64) { state = seed }
+  mutating func next() -> UInt64 {
+    state &+= 0x9e37_79b9_7f4a_7c15
+    var z = state
+    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
+    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
+    return z ^ (z >> 31)
+  }
+  mutating func below(_ limit: Int) -> Int { Int(next() % UInt64(limit)) }
+  mutating func bytes(_ count: Int) -> [UInt8] { (0..<count).map { _ in UInt8(truncatingIfNeeded: next()) } }
+}
+
+/// The digest called `number`.
+func key(_ number: Int) -> Digest { digest(fields: { $0.u64(UInt64(bitPattern: Int64(number))) }) }
+
+/// The key pair called `number`.
+func secretKey(_ number: Int) -> SecretKey { SecretKey(seed: key(number)) }
+
+/// The address called `number`.
+func endpoint(_ number: Int) -> Endpoint { Endpoint(ipv4: 127, 0, 0, 1, port: UInt16(7_000 + number)) }
+
+let network = Network(name: [UInt8]("test".utf8).span.bytes)
+
+/// The node record of the key called `number`, as it speaks in one life.
+func nodeRecord(
+  _ number: Int, instance: UInt64, epoch: UInt32 = 1, milliseconds: UInt64 = 1, endorsement: Endorsement? = nil,
+  isForged: Bool = false
+) -> [UInt8] {
+  let secret = secretKey(number)
+  let id = secret.publicKey
+  let body = written {
+    NodeRecordView.emit(
+      instance: instance, kind: .light, cell: 1, capacityClass: 0, owner: id, versions: (1, 1),
+      endpoints: (.none, .none), into: &$0)
+    if let endorsement {
+      let content = written { endorsement.emit(into: &$0) }
+      NodeRecordView.emitOption(NodeRecordView.endorsementTag, content.span.bytes, into: &$0)
+    }
+  }
+  let head = RecordHead(
+    kind: .nodeRecord, author: id, sequence: Sequence(epoch: epoch, counter: 0),
+    time: Timestamp(milliseconds: milliseconds))
+  var record = written { _ = secret.emitRecord(head, body: body.span.bytes, in: network, into: &$0) }
+  if isForged { record[record.count - 1] ^= 1 }
+  return record
+}
+
+/// A whole hello datagram.
+func hello(_ record: [UInt8], token: UInt64, echo: UInt64 = 0, epochKnown: UInt32 = 0) -> [UInt8] {
+  written {
+    HelloView.emit(
+      networkTag: network.tag, token: token, echo: echo, epochKnown: epochKnown, record: record.span.bytes,
+      into: &$0)
+  }
+}
+
+/// A datagram of frames.
+func frames(echo: UInt64, _ frames: [(type: FrameType, content: [UInt8])]) -> [UInt8] {
+  written {
+    DatagramView.emitHead(networkTag: network.tag, type: .frames, into: &$0)
+    $0.u64(echo)
+    for frame in frames {
+      $0.u8(frame.type.code)
+      $0.u16(UInt16(frame.content.count))
+      $0.bytes(frame.content.span.bytes)
+    }
+  }
+}
+
+/// The token that a hello datagram asks to have echoed, and the echo it carries; nil when it is none.
+func tokens(of datagram: [UInt8]) -> (token: UInt64, echo: UInt64, epochKnown: UInt32)? {
+  guard let view = try? DatagramView(datagram.span.bytes), view.type == .hello,
+    let hello = try? HelloView(view.content)
+  else { return nil }
+  return (hello.token, hello.echo, hello.epochKnown)
+}
+
+/// One member as far as anybody can see it.
+struct MemberSnapshot: Equatable {
+  var id: NodeID
+  var instance: UInt64
+  var state: MemberState
+  var epoch: UInt32
+  var endpoint: Endpoint
+  var token: UInt64
+  var record: [UInt8]
+  var isEndorsed: Bool
+  var heardAt: Instant
+  var stateSince: Instant
+  var load: UInt8
+  var free: UInt8
+  var flags: UInt16
+  var transfers: UInt8
+  var blameCount: UInt16
+  var roundTripMicroseconds: UInt32
+}
+
+/// Everything that a datagram may change, apart from the counters.
+struct MeshSnapshot: Equatable {
+  var members: [MemberSnapshot]
+  var aliveCount: Int
+  var freeInQueue: Int
+  var epochHeard: UInt32
+  var hasHeardAnswer: Bool
+  var eventCount: Int
+}
+
+/// One mesh, and what stands around it.
+final class MeshNode {
+  var mesh: Mesh
+  var gossip: Gossip
+  let id: NodeID
+  let endpoint: Endpoint
+  var isUp = true
+  var events: [String] = []
+  /// Frames that a node would deal with, in the order in which they came.
+  var frames: [(type: FrameType, content: [UInt8], from: NodeID)] = []
+
+  init(mesh: consuming Mesh, gossip: consuming Gossip, id: NodeID, endpoint: Endpoint) {
+    self.mesh = mesh
+    self.gossip = gossip
+    self.id = id
+    self.endpoint = endpoint
+  }
+
+  var aliveCount: Int { mesh.members.aliveCount }
+  var memberCount: Int { mesh.members.count }
+
+  func state(of id: NodeID) -> MemberState? { mesh.members.index(of: id).map { mesh.members[$0].state } }
+  func member(_ id: NodeID) -> MemberSnapshot? { snapshot.members.first { $0.id == id } }
+
+  var snapshot: MeshSnapshot {
+    var rows: [MemberSnapshot] = []
+    for index in 0..<mesh.members.count {
+      let member = mesh.members[index]
+      rows.append(
+        MemberSnapshot(
+          id: member.id, instance: member.instance, state: member.state, epoch: member.epoch,
+          endpoint: member.endpoint, token: member.token, record: array(mesh.members.record(index)),
+          isEndorsed: member.isEndorsed, heardAt: member.heardAt, stateSince: member.stateSince, load: member.load,
+          free: member.free, flags: member.flags, transfers: member.transfers, blameCount: member.blameCount,
+          roundTripMicroseconds: member.roundTripMicroseconds))
+    }
+    return MeshSnapshot(
+      members: rows, aliveCount: mesh.members.aliveCount, freeInQueue: mesh.queue.freeCount,
+      epochHeard: mesh.epochHeard, hasHeardAnswer: mesh.hasHeardAnswer, eventCount: mesh.eventCount)
+  }
+
+  /// The counters by name, without those that are zero.
+  var counters: [String: UInt64] {
+    var values: [String: UInt64] = [:]
+    for child in Mirror(reflecting: mesh.counters).children {
+      if let name = child.label, let value = child.value as? UInt64, value > 0 { values[name] = value }
+    }
+    return values
+  }
+
+  func receive(_ datagram: [UInt8], from source: Endpoint, at now: Instant) {
+    guard let received = mesh.receive(datagram.span.bytes, from: source, at: now) else { return }
+    var walk = FrameWalk(received.frames)
+    let member = received.member
+    while let frame = walk.next() {
+      switch frame.type {
+      case .ping: mesh.receivePing(frame.content, from: member, isAnswer: false, at: now)
+      case .acknowledge: mesh.receivePing(frame.content, from: member, isAnswer: true, at: now)
+      case .member: mesh.receiveMember(frame.content, from: member, at: now)
+      case .goodbye: mesh.receiveGoodbye(from: member, at: now)
+      default: frames.append((frame.type, array(frame.content), mesh.members[member].id))
+      }
+    }
+    if walk.isMalformed { mesh.counters.malformed += 1 }
+  }
+}
+
+/// A datagram on its way.
+struct Flying {
+  var arrivesAt: Instant
+  var from: Endpoint
+  var to: Endpoint
+  var bytes: [UInt8]
+}
+
+/// Meshes that hear each other.
+final class MeshRig {
+  var nodes: [MeshNode] = []
+  var flying: [Flying] = []
+  var now = Instant(microseconds: 1_000_000)
+  var random: SplitMix64
+  var lossPercent = 0
+  /// Every datagram that was sent, with its receiver; none for a multicast.
+  var captured: [(from: Endpoint, to: Endpoint, bytes: [UInt8])] = []
+  private let buffer = Region(byteCount: Limits.datagramBytes)
+
+  init(seed: UInt64) {
+    _ = startCryptography()
+    random = SplitMix64(seed: seed)
+  }
+
+  /// Nodes that know the first one by name, linked.
+  static func linked(_ count: Int, seed: UInt64 = 1, members: Int = 32) -> MeshRig {
+    let rig = MeshRig(seed: seed)
+    for number in 0..<count { rig.add(number, peers: number == 0 ? [] : [0], members: members) }
+    rig.run(for: .seconds(3))
+    return rig
+  }
+
+  func make(
+    _ number: Int, at place: Int? = nil, peers: [Int] = [], members: Int = 32, epoch: UInt32 = 1,
+    usesMulticast: Bool = false, town: NodeID = .zero, endorsement: Endorsement? = nil
+  ) -> MeshNode {
+    let instance = random.next()
+    let id = secretKey(number).publicKey
+    var named = InlineArray<16, Endpoint>(repeating: .none)
+    for (index, peer) in peers.enumerated() { named[index] = endpoint(peer) }
+    var mesh = Mesh(
+      network: network, selfID: id, instance: instance, town: town, entropy: (random.next(), random.next()),
+      members: members, usesMulticast: usesMulticast, peers: named, peerCount: peers.count)
+    let record = nodeRecord(
+      number, instance: instance, epoch: epoch, milliseconds: now.microseconds / 1_000, endorsement: endorsement)
+    mesh.setSelfRecord(record.span.bytes)
+    let gossip = Gossip(key: (random.next(), random.next()))
+    return MeshNode(mesh: mesh, gossip: gossip, id: id, endpoint: endpoint(place ?? number))
+  }
+
+  @discardableResult
+  func add(
+    _ number: Int, at place: Int? = nil, peers: [Int] = [], members: Int = 32, epoch: UInt32 = 1,
+    usesMulticast: Bool = false, town: NodeID = .zero, endorsement: Endorsement? = nil
+  ) -> MeshNode {
+    let node = make(
+      number, at: place, peers: peers, members: members, epoch: epoch, usesMulticast: usesMulticast, town: town,
+      endorsement: endorsement)
+    nodes.append(node)
+    return node
+  }
+
+  func kill(_ index: Int) {
+    nodes[index].isUp = false
+    flying.removeAll { $0.from == nodes[index].endpoint || $0.to == nodes[index].endpoint }
+  }
+
+  func drain(_ node: MeshNode) {
+    while true {
+      var writer = ByteWriter(buffer.mutableBytes(at: 0, count: Limits.datagramBytes))
+      guard let next = node.mesh.queue.next(into: &writer) else { break }
+      let bytes = array(writer.written)
+      captured.append((node.endpoint, next.endpoint, bytes))
+      if lossPercent > 0, random.below(100) < lossPercent { continue }
+      let arrivesAt = now + Interval(microseconds: 150 + UInt64(random.below(200)))
+      let receivers =
+        next.isMulticast ? nodes.filter { $0 !== node }.map(\.endpoint) : [next.endpoint]
+      for to in receivers { flying.append(Flying(arrivesAt: arrivesAt, from: node.endpoint, to: to, bytes: bytes)) }
+    }
+    while let event = node.mesh.nextEvent() {
+      switch event {
+      case .joined: node.events.append("joined")
+      case .failed: node.events.append("failed")
+      case .left: node.events.append("left")
+      case .cloned: node.events.append("cloned")
+      }
+    }
+  }
+
+  func run(for interval: Interval, until isDone: () -> Bool = { false }) {
+    let end = now + interval
+    for node in nodes where node.isUp { drain(node) }
+    var turns = 0
+    while now < end && !isDone() {
+      turns += 1
+      precondition(turns < 1_000_000, "time stands still")
+      var next = end
+      for node in nodes where node.isUp {
+        next = min(next, max(now, min(node.mesh.nextDeadline, node.gossip.nextDeadline)))
+      }
+      for datagram in flying { next = min(next, datagram.arrivesAt) }
+      now = max(next, now + Interval(microseconds: 1))
+      let arrived = flying.filter { $0.arrivesAt <= now }
+      flying.removeAll { $0.arrivesAt <= now }
+      for datagram in arrived {
+        for node in nodes where node.isUp && node.endpoint == datagram.to {
+          node.receive(datagram.bytes, from: datagram.from, at: now)
+          drain(node)
+        }
+      }
+      for node in nodes where node.isUp {
+        node.mesh.tick(at: now)
+        node.gossip.tick(in: &node.mesh, at: now)
+        drain(node)
+      }
+    }
+  }
+}
+
+func array(_ span: RawSpan) -> [UInt8] { (0..<span.byteCount).map { span[byte: $0] } }
+
+/// What `fields` writes.
+func written(capacity: Int = Limits.controlBytes, _ fields: (inout ByteWriter) -> Void) -> [UInt8] {
+  var storage = [UInt8](repeating: 0xa5, count: capacity)
+  var count = 0
+  var overflowed = false
+  do {
+    var span = storage.mutableSpan
+    var writer = ByteWriter(span.mutableBytes)
+    fields(&writer)
+    count = writer.count
+    overflowed = writer.overflowed
+  }
+  precondition(!overflowed, "the test's own encoder ran out of room")
+  return Array(storage[..<count])
+}
