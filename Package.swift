@@ -3,14 +3,19 @@
 // with a Swift SDK (or `-enable-experimental-feature Embedded`) for the product `hotaru` alone.
 import PackageDescription
 
+/// All modules must see the same libc: what one of them declares with `_GNU_SOURCE` and another without (`fd_set`)
+/// the compiler refuses where both meet, Foundation's included.
+let libc: [SwiftSetting] = [.unsafeFlags(["-Xcc", "-D_GNU_SOURCE"])]
+
 /// Every room below `Host` compiles as Embedded and as ordinary Swift: the ordinary build warns of what
 /// Embedded would refuse, so that the feedback is fast.
-let core: [SwiftSetting] = [
-  .enableExperimentalFeature("Lifetimes"),
-  .enableExperimentalFeature("Extern"),
-  .strictMemorySafety(),
-  .treatWarning("EmbeddedRestrictions", as: .warning),
-]
+let core: [SwiftSetting] =
+  libc + [
+    .enableExperimentalFeature("Lifetimes"),
+    .enableExperimentalFeature("Extern"),
+    .strictMemorySafety(),
+    .treatWarning("EmbeddedRestrictions", as: .warning),
+  ]
 
 func room(_ name: String, _ dependencies: [Target.Dependency], link: [LinkerSetting] = []) -> Target {
   .target(
@@ -24,7 +29,7 @@ func excluded(_ name: String) -> [String] {
 func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource] = []) -> Target {
   .testTarget(
     name: name + "Tests", dependencies: dependencies, path: "Tests/\(name)Tests", resources: resources,
-    swiftSettings: [.enableExperimentalFeature("Lifetimes")])
+    swiftSettings: libc + [.enableExperimentalFeature("Lifetimes")])
 }
 
 let package = Package(

@@ -3,9 +3,6 @@
 // compile no C target. Offsets and times that are 32 or 64 bits by board cross as 64 bits.
 #ifndef HOTARU_CLINUX_SHIM_H
 #define HOTARU_CLINUX_SHIM_H
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE 1
-#endif
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>

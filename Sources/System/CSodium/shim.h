@@ -2,9 +2,6 @@
 // use of it (a digest of two pieces, without copying them together) is here.
 #ifndef HOTARU_CSODIUM_SHIM_H
 #define HOTARU_CSODIUM_SHIM_H
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE 1  // as CLinux has it: both import the same libc headers
-#endif
 #include <sodium.h>
 
 static inline void hotaru_blake2b_256(
