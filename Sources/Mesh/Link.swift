@@ -125,8 +125,16 @@ extension Mesh {
       // A card that moved, or two of them: whoever was here until now is told, and finds out.
       tell(known, hello.record.bytes, source)
     }
+    if let known, hello.record.sequence.epoch < members[known].epoch {
+      // A hello of an earlier life that was on its way for long, or a home restored from a backup: that one hears
+      // from the answer above which epoch it must begin.
+      counters.unexpected += 1
+      sendHello(to: source, echo: hello.token, epochKnown: members[known].epoch)
+      return
+    }
+    let isNewLife = known.map { members[$0].instance != body.instance } ?? true
     guard hello.token != 0, let row = upsert(hello.record, body, at: now) else { return }
-    link(row, at: source, token: hello.token, now: now)
+    link(row, at: source, token: hello.token, isNewLife: isNewLife, now: now)
   }
 
   /// Whether another hello may be verified now.
@@ -139,7 +147,7 @@ extension Mesh {
     return true
   }
 
-  private mutating func link(_ row: Int, at source: Endpoint, token: UInt64, now: Instant) {
+  private mutating func link(_ row: Int, at source: Endpoint, token: UInt64, isNewLife: Bool, now: Instant) {
     let wasAlive = members[row].isAlive
     if let other = members.index(at: source), other != row {
       // The address belongs to somebody else now.
@@ -154,8 +162,9 @@ extension Mesh {
     members[row].transfers = 0
     // The other end may still wait for its proof.
     sendHello(to: source, echo: token, epochKnown: members[row].epoch)
-    guard !wasAlive else { return }
-    happened(.joined(row))
+    guard !wasAlive || isNewLife else { return }
+    // Who is back before it was missed knows nothing of what was under way, nor of anybody.
+    happened(wasAlive ? .restarted(row) : .joined(row))
     // News travels at once: everybody hears of the newcomer, and the newcomer of everybody.
     for other in 0..<members.count where members[other].isAlive && other != row {
       tell(row, about: other)

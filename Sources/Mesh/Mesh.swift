@@ -39,6 +39,8 @@ public struct MeshCounters: BitwiseCopyable, Sendable {
 public enum MeshEvent: BitwiseCopyable, Sendable {
   /// The member was linked.
   case joined(Int)
+  /// The member began a new life before it was missed.
+  case restarted(Int)
   /// The member has been silent for too long.
   case failed(Int)
   /// The member said goodbye.
@@ -291,7 +293,11 @@ public struct Mesh: ~Copyable {
   }
 
   /// Member `index` says goodbye.
-  public mutating func receiveGoodbye(from index: Int, at now: Instant) {
+  public mutating func receiveGoodbye(_ content: RawSpan, from index: Int, at now: Instant) {
+    guard content.isEmpty else {
+      counters.malformed += 1
+      return
+    }
     guard members[index].isAlive else { return }
     changeState(index, to: .left, at: now)
     happened(.left(index))

@@ -31,7 +31,7 @@ extension LightNode where Flash: ~Copyable {
       guard mesh.hasHeardAnswer || now - startedAt >= Limits.quietStart else { return }
       mayRaiseEpoch = true
     }
-    if mesh.epochHeard >= epoch && counter == 0 { raiseEpoch(above: mesh.epochHeard) }
+    if mesh.epochHeard > epoch || (mesh.epochHeard == epoch && counter == 0) { raiseEpoch(above: mesh.epochHeard) }
   }
 
   mutating func raiseEpoch(above heard: UInt32) {

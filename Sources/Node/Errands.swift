@@ -54,6 +54,12 @@ struct Word: BitwiseCopyable {
   var hours: UInt32 = 0
 }
 
+/// A repair request that somebody has answered.
+struct Acknowledged: BitwiseCopyable {
+  var target = Digest.zero
+  var at = Instant.zero
+}
+
 /// How many repair requests of an author may still be answered.
 struct RequestBucket: BitwiseCopyable {
   static let countMax = 32
@@ -240,7 +246,7 @@ extension LightNode where Flash: ~Copyable {
   // MARK: Repair requests
 
   mutating func heardRepairRequest(_ target: Digest, author: NodeID, from member: Int, at now: Instant) {
-    guard author != identity.publicKey else { return }
+    guard author != identity.publicKey, !isAcknowledged(target, at: now) else { return }
     for row in 0..<errands.count
     where errands[row].isUsed && errands[row].purpose == .acknowledge && errands[row].target == target { return }
     guard takeRequest(of: author.prefix, at: now) else {
@@ -283,11 +289,20 @@ extension LightNode where Flash: ~Copyable {
     }
   }
 
+  /// Whether somebody has just answered for `target`: vertices overtake each other.
+  private func isAcknowledged(_ target: Digest, at now: Instant) -> Bool {
+    for row in 0..<acknowledged.count
+    where acknowledged[row].target == target && now - acknowledged[row].at < .seconds(2) { return true }
+    return false
+  }
+
   mutating func heardAcknowledgement(_ heard: RepairAcknowledgement, by holder: NodeID, at now: Instant) {
     for row in 0..<errands.count
     where errands[row].isUsed && errands[row].purpose == .acknowledge && errands[row].target == heard.target {
       errands[row].isUsed = false
     }
+    acknowledged[acknowledgedNext] = Acknowledged(target: heard.target, at: now)
+    acknowledgedNext = (acknowledgedNext + 1) % acknowledged.count
     retrievalHeard(heard, by: holder, at: now)
   }
 }

@@ -224,7 +224,7 @@ extension LightNode where Flash: ~Copyable {
     guard store.holds(.shard, bundle) else { return }
     unwatch(bundle)
     guard store.holds(.certificate, bundle) else {
-      keepCertificate(content, bundle)
+      keep(certificate)
       return
     }
     guard certificateUpdate.isZero, certificate.count >= certificate.redundancy.quorum else { return }
@@ -234,11 +234,14 @@ extension LightNode where Flash: ~Copyable {
     updateBytes = content.byteCount
   }
 
-  mutating func keepCertificate(_ content: RawSpan, _ bundle: Digest) {
+  /// Keeps a certificate as long as its receipts say, and at most for the default time: nobody has checked it.
+  private mutating func keep(_ certificate: borrowing CertificateView) {
+    let hours = min(certificate.receipt(0).storedForHours, Limits.storedForHours)
+    let bytes = certificate.bytes
     _ = store.append(
-      .certificate, key: bundle, expiryHours: poweredHours + Limits.storedForHours, byteCount: content.byteCount,
+      .certificate, key: certificate.bundle, expiryHours: poweredHours + hours, byteCount: bytes.byteCount,
       ticket: 0
-    ) { $0.bytes(content) }
+    ) { $0.bytes(bytes) }
   }
 
   /// The certificate that is kept was read: the heard one replaces it when it says more and is true.
@@ -255,7 +258,7 @@ extension LightNode where Flash: ~Copyable {
         return
       }
     }
-    keepCertificate(new, heard.bundle)
+    keep(heard)
   }
 
   /// A receipt for a repaired or moved shard: it joins the certificate that is kept here.
@@ -293,7 +296,7 @@ extension LightNode where Flash: ~Copyable {
       if other.index != receipt.index { other.emit(into: &writer) }
     }
     if !isWritten { receipt.emit(into: &writer) }
-    keepCertificate(writer.written, kept.bundle)
+    if let merged = try? CertificateView(writer.written) { keep(merged) }
   }
 
   /// A transaction rode in a vertex: only what concerns this node's shards is looked at.

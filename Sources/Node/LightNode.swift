@@ -66,6 +66,8 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   let servings: Table<Serving>
   var servingTurn = 0
   let errands: Table<Errand>
+  var acknowledged = InlineArray<8, Acknowledged>(repeating: Acknowledged())
+  var acknowledgedNext = 0
   let words: Table<Word>
   var wordHead = 0
   var wordCount = 0
@@ -211,7 +213,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     case .ping: mesh.receivePing(frame.content, from: member, isAnswer: false, at: now)
     case .acknowledge: mesh.receivePing(frame.content, from: member, isAnswer: true, at: now)
     case .member: mesh.receiveMember(frame.content, from: member, at: now)
-    case .goodbye: mesh.receiveGoodbye(from: member, at: now)
+    case .goodbye: mesh.receiveGoodbye(frame.content, from: member, at: now)
     case .vertex: receiveVertex(frame.content, from: member, at: now)
     case .haveVertex: receiveHave(frame.content, from: member, at: now)
     case .wantVertex: receiveWant(frame.content, from: member)
@@ -372,7 +374,8 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
 
   private mutating func handle(_ event: MeshEvent, at now: Instant) {
     switch event {
-    case .joined(let member):
+    case .restarted(let member), .joined(let member):
+      if case .restarted = event { memberGone(member, at: now) }
       note(.notice, .memberJoined, mesh.members[member].id)
       tellTips(to: member)
       scan.isDue = true

@@ -270,11 +270,14 @@ public struct CertificateView: ~Escapable {
   public let redundancy: Redundancy
   /// Number of receipts, 1 to n.
   public let count: Int
+  /// All of it.
+  public let bytes: RawSpan
   private let receipts: RawSpan
 
   /// Reads a certificate that fills `bytes`.
   @_lifetime(copy bytes)
   public init(_ bytes: RawSpan) throws(WireError) {
+    self.bytes = bytes
     var reader = ByteReader(bytes)
     bundle = try reader.bytes32()
     cell = try reader.u32()

@@ -105,8 +105,9 @@ public enum Limits {
   public static let wantedMax = 512
   /// Rows of that table where an id may be.
   public static let wantedProbes = 8
-  /// How often a vertex is asked for, from one member after the other, before it is given up: about 8 s.
-  public static let wantAttempts: UInt8 = 8
+  /// How often a vertex is asked for, from one member after the other, up to every 2 s, before it is given
+  /// up: about 40 s.
+  public static let wantAttempts: UInt8 = 24
   /// Announcements that are remembered until every link has been told.
   public static let announcementsMax = 256
   /// How long announcements wait for company.

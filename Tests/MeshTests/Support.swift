@@ -177,7 +177,7 @@ final class MeshNode {
       case .ping: mesh.receivePing(frame.content, from: member, isAnswer: false, at: now)
       case .acknowledge: mesh.receivePing(frame.content, from: member, isAnswer: true, at: now)
       case .member: mesh.receiveMember(frame.content, from: member, at: now)
-      case .goodbye: mesh.receiveGoodbye(from: member, at: now)
+      case .goodbye: mesh.receiveGoodbye(frame.content, from: member, at: now)
       default: frames.append((frame.type, array(frame.content), mesh.members[member].id))
       }
     }
@@ -267,6 +267,7 @@ final class MeshRig {
     while let event = node.mesh.nextEvent() {
       switch event {
       case .joined: node.events.append("joined")
+      case .restarted: node.events.append("restarted")
       case .failed: node.events.append("failed")
       case .left: node.events.append("left")
       case .cloned: node.events.append("cloned")

@@ -35,8 +35,7 @@ import Wire
     mesh.skip(.hours(23))
     #expect(mesh.brings(location, body, to: 1))
     mesh.skip(.hours(3))
-    // A holder keeps every certificate for the default time, and a segment goes only as a whole.
-    withKnownIssue { #expect(mesh.holders(of: location.bundle).isEmpty) }
+    #expect(mesh.holders(of: location.bundle).isEmpty)
   }
 
   @Test func onlyItsAuthorRenewsABundle() throws {

@@ -98,9 +98,7 @@ import Wire
     #expect(mesh.status("repair.requested", of: reader) == 1)
     mesh.run(for: .seconds(2))
     let answered = (0..<7).map { mesh.status("repair.answered", of: $0) }
-    #expect((1...2).contains(answered.reduce(0, +)), "seed \(seed): \(answered)")
-    // A holder that hears the acknowledgement before the request has nothing to cancel yet, and speaks all the same.
-    withKnownIssue(isIntermittent: true) { #expect(answered.reduce(0, +) == 1, "seed \(seed): \(answered)") }
+    #expect(answered.reduce(0, +) == 1, "seed \(seed): \(answered)")
   }
 
   // MARK: Release

@@ -329,7 +329,7 @@ import Wire
     rig.reopen()
     // The window of the first segment fails, and of its pages the second.
     rig.medium.restart()
-    let log = rig.medium.geometry.segmentCount
+    let log = (0..<rig.medium.geometry.segmentCount).count { !rig.medium.isUntouched($0) }
     rig.medium.fail(.readWaiting, after: log, with: .medium)
     rig.medium.fail(.readWaiting, after: log + 2, with: .medium)
     rig.medium.kill()

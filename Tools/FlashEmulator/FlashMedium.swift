@@ -305,7 +305,8 @@ public final class FlashMedium {
       prepareTiming)
   }
 
-  func isUntouched(_ segment: Int) -> Bool {
+  /// Whether `segment` was never written nor prepared.
+  public func isUntouched(_ segment: Int) -> Bool {
     let start = segment * geometry.segmentBytes
     return !prepared.contains(segment) && stored[start..<start + geometry.segmentBytes].allSatisfy { $0 == 0 }
   }
