@@ -79,7 +79,7 @@ extension LightNode where Flash: ~Copyable {
     if evidence.count > 0 && evidence.weighs(on: author, at: now) { return .distrusted }
     let bytes = UInt64(head.bytes.byteCount + head.header.shardDataBytes + 1_024)
     guard !isStoreBroken, store.freeBytes > bytes * UInt64(arrivals.usedCount + 1) else { return .full }
-    if isOverQuota(author, at: now) { return .quota }
+    if isOverQuota(author, arriving: bytes * UInt64(arrivals.usedCount), at: now) { return .quota }
     guard arrivals.usedCount < arrivals.count else { return .busy }
     guard isValid(head.record.signature, over: bundle, by: author) else {
       mesh.counters.badSignature += 1
@@ -91,9 +91,9 @@ extension LightNode where Flash: ~Copyable {
   }
 
   /// Above half full, no author holds more than a quarter of the store, unless it is this node's owner, an
-  /// endorsed full node, or nobody else has stored anything here for a day.
-  private func isOverQuota(_ author: NodeID, at now: Instant) -> Bool {
-    guard store.isAboveHalf, store.authorBytes(author) > store.totalBytes / 4 else { return false }
+  /// endorsed full node, or nobody else has stored anything here for a day. What is `arriving` may be its own.
+  private func isOverQuota(_ author: NodeID, arriving: UInt64, at now: Instant) -> Bool {
+    guard store.isAboveHalf, store.authorBytes(author) + arriving > store.totalBytes / 4 else { return false }
     if author == configuration.owner || author == identity.publicKey { return false }
     if let member = mesh.members.index(of: author), mesh.members[member].isEndorsed,
       mesh.members[member].kind == .full

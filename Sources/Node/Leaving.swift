@@ -58,6 +58,10 @@ struct Leaving: BitwiseCopyable {
   var startedAt = Instant.zero
   var durableAt = Instant.never
   var retryAt = Instant.never
+  /// Everybody has refused: nobody is asked again before this.
+  var restUntil = Instant.zero
+  /// How often everybody has refused.
+  var restCount: UInt8 = 0
   var waiterCount = 0
   /// Receipts in the last certificate that was published.
   var certifiedCount = 0
@@ -112,7 +116,7 @@ extension LightNode where Flash: ~Copyable {
     for index in 0..<Int(leaving[slot].redundancy.shards) where leaving[slot].shards[index].progress == .unplaced {
       let place = nextPlace(for: leaving[slot].bundle, excluding: leaving[slot].tried, at: now)
       guard place != .nobody else {
-        leaving[slot].retryAt = min(leaving[slot].retryAt, now + .milliseconds(500))
+        leaving[slot].retryAt = min(leaving[slot].retryAt, max(now + .milliseconds(500), leaving[slot].restUntil))
         break
       }
       leaving[slot].tried.insert(place)
@@ -232,6 +236,7 @@ extension LightNode where Flash: ~Copyable {
       passOver(slot, index, .storage, at: now)
       return
     }
+    recentAuthors.stored(identity.publicKey, at: now)
     let receipt = identity.receipt(
       bundle: leaving[slot].bundle, index: UInt8(index), storedForHours: leaving[slot].storedForHours, in: network)
     credit(slot, receipt, at: now)
@@ -245,7 +250,7 @@ extension LightNode where Flash: ~Copyable {
     }
     leaving[slot].shards[index] = LeavingShard()
     leaving[slot].lastRefusal = reason
-    leaving[slot].retryAt = min(leaving[slot].retryAt, now)
+    leaving[slot].retryAt = min(leaving[slot].retryAt, max(now, leaving[slot].restUntil))
   }
 
   mutating func leavingLost(_ member: Int, at now: Instant) {
@@ -394,24 +399,30 @@ extension LightNode where Flash: ~Copyable {
     for slot in 0..<leaving.count where leaving[slot].isUsed && !leaving[slot].isDone { tickLeaving(slot, at: now) }
   }
 
+  /// Everybody was asked: after a while those who refused may have room.
+  private mutating func rest(_ slot: Int, at now: Instant) {
+    leaving[slot].tried = PlaceSet()
+    for index in 0..<Int(leaving[slot].redundancy.shards) {
+      let shard = leaving[slot].shards[index]
+      if shard.progress == .elsewhere {
+        leaving[slot].tried.insert(place(prefix: leaving[slot].receipts[index].holder.prefix))
+      } else if shard.place != .nobody {
+        leaving[slot].tried.insert(shard.place)
+      }
+    }
+    leaving[slot].restUntil = now + Interval.milliseconds(250 << UInt64(leaving[slot].restCount))
+    leaving[slot].restCount = min(leaving[slot].restCount + 1, 3)
+    leaving[slot].retryAt = leaving[slot].restUntil
+  }
+
   private mutating func tickLeaving(_ slot: Int, at now: Instant) {
     if now >= leaving[slot].retryAt {
       leaving[slot].retryAt = .never
-      let isExhausted = nextPlace(for: leaving[slot].bundle, excluding: leaving[slot].tried, at: now) == .nobody
-      if isExhausted {
-        // Everybody was asked: who refused before may have room now.
-        leaving[slot].tried = PlaceSet()
-        for index in 0..<Int(leaving[slot].redundancy.shards) {
-          let shard = leaving[slot].shards[index]
-          if shard.progress == .elsewhere {
-            leaving[slot].tried.insert(place(prefix: leaving[slot].receipts[index].holder.prefix))
-          } else if shard.place != .nobody {
-            leaving[slot].tried.insert(shard.place)
-          }
-        }
-        leaving[slot].retryAt = now + .seconds(1)
+      if nextPlace(for: leaving[slot].bundle, excluding: leaving[slot].tried, at: now) == .nobody {
+        rest(slot, at: now)
+      } else {
+        placeShards(slot, at: now)
       }
-      if !isExhausted || now - leaving[slot].startedAt > .milliseconds(200) { placeShards(slot, at: now) }
     }
     for index in 0..<Int(leaving[slot].redundancy.shards) where now >= leaving[slot].shards[index].nextAt {
       switch leaving[slot].shards[index].progress {
