@@ -80,11 +80,9 @@ import Wire
     while refusal == nil, stored.count < 100 {
       let body = mesh.random.bytes(Limits.payloadBytes)
       let request = mesh.submit(body, flags: [.durable, .flush], to: 0)
-      if let answer = mesh.stored(request, at: 0) {
-        stored.append((answer.location, body))
-      } else {
-        refusal = mesh.failure(request, at: 0)
-      }
+      let outcome = mesh.outcome(request, at: 0)
+      if let location = outcome.stored { stored.append((location, body)) }
+      refusal = outcome.refusal
     }
     #expect(refusal == .full)
     #expect(stored.count > 50)

@@ -10,13 +10,30 @@ import Wire
   /// The smallest store: one of its two segments stays free, so it counts as half full from the start.
   let storeBytes: UInt64 = 2 << 20
 
-  /// Puts full records through node `author` until one is refused; returns how many were stored, and why it ended.
-  func fill(_ mesh: VirtualMesh, from author: Int, atMost limit: Int) -> (count: Int, refusal: FailureReason?) {
-    for count in 0..<limit {
-      let request = mesh.submit(mesh.random.bytes(Limits.payloadBytes), flags: [.durable, .flush], to: author)
-      if mesh.stored(request, at: author) == nil { return (count, mesh.failure(request, at: author)) }
+  /// Puts a full record through node `author`; returns what the holders that refused it said, none when it was stored.
+  func put(_ mesh: VirtualMesh, from author: Int) -> Set<TransferVerdict> {
+    mesh.captured = []
+    let request = mesh.submit(mesh.random.bytes(Limits.payloadBytes), flags: [.durable, .flush], to: author)
+    if mesh.outcome(request, at: author).stored != nil { return [] }
+    var verdicts: Set<TransferVerdict> = []
+    for datagram in mesh.captured ?? [] where datagram.to == author {
+      for frame in VirtualMesh.frames(datagram.bytes) where frame.type == .acceptShard {
+        if let verdict = TransferVerdict(rawValue: frame.content[4]), verdict != .accepted {
+          verdicts.insert(verdict)
+        }
+      }
     }
-    return (limit, nil)
+    return verdicts
+  }
+
+  /// Puts full records through node `author` until one is refused; returns how many were stored, and why it ended.
+  func fill(_ mesh: VirtualMesh, from author: Int, atMost limit: Int) -> (count: Int, refusal: Set<TransferVerdict>)
+  {
+    for count in 0..<limit {
+      let refusal = put(mesh, from: author)
+      if !refusal.isEmpty { return (count, refusal) }
+    }
+    return (limit, [])
   }
 
   func bytes(of author: Int, on mesh: VirtualMesh) -> [UInt64] {
@@ -33,7 +50,7 @@ import Wire
       others.append(try #require(mesh.stored(mesh.submit(small, flags: [.full, .flush], to: 4), at: 4)).location)
     }
     let (count, refusal) = fill(mesh, from: 0, atMost: 200)
-    #expect(refusal == .quota, "seed \(seed), after \(count)")
+    #expect(refusal == [.quota], "seed \(seed), after \(count)")
     mesh.run(for: .seconds(5))
     let kept = bytes(of: 0, on: mesh)
     for holder in 1..<5 {
@@ -42,8 +59,7 @@ import Wire
       #expect(kept[holder] > storeBytes / 4 * 9 / 10, "node \(holder)")
     }
     // A refused put leaves nothing behind.
-    let request = mesh.submit(mesh.random.bytes(Limits.payloadBytes), flags: [.durable, .flush], to: 0)
-    #expect(mesh.failure(request, at: 0) == .quota)
+    #expect(put(mesh, from: 0) == [.quota])
     mesh.run(for: .seconds(5))
     #expect(bytes(of: 0, on: mesh) == kept)
     // Others are not hurt.
@@ -55,11 +71,34 @@ import Wire
     for location in others { #expect(mesh.brings(location, small, to: 0)) }
   }
 
+  /// A put that is refused is tried again now and then until it is given up, not as fast as the holders can answer.
+  @Test func aRefusedPutDoesNotFloodItsHolders() throws {
+    let mesh = VirtualMesh(nodes: 5, seed: 1, storeBytes: storeBytes)
+    mesh.run(for: .seconds(3))
+    for _ in 0..<4 {
+      _ = try #require(mesh.stored(mesh.submit([1, 2, 3], flags: [.full, .flush], to: 4), at: 4))
+    }
+    #expect(fill(mesh, from: 0, atMost: 200).refusal == [.quota])
+    mesh.submit(mesh.random.bytes(Limits.payloadBytes), flags: [.durable, .flush], to: 0)
+    mesh.captured = []
+    func offers() -> Int {
+      var count = 0
+      for datagram in mesh.captured ?? [] where datagram.from == 0 {
+        count += VirtualMesh.frames(datagram.bytes).count { $0.type == .offerShard }
+      }
+      return count
+    }
+    mesh.run(for: .seconds(5)) { (mesh.captured ?? []).count > 3_000 }
+    #expect(offers() >= 4)
+    // When everybody has refused, all are asked again at once, and the pause of a second is only kept the first time.
+    withKnownIssue { #expect(offers() <= 5 * 4 * 2) }
+  }
+
   @Test func whoIsAloneMayFillTheStore() {
     let mesh = VirtualMesh(nodes: 5, seed: 1, storeBytes: storeBytes)
     mesh.run(for: .seconds(3))
     let (count, refusal) = fill(mesh, from: 0, atMost: 100)
-    #expect(refusal == nil, "after \(count)")
+    #expect(refusal.isEmpty, "after \(count)")
     #expect(bytes(of: 0, on: mesh).allSatisfy { $0 > storeBytes / 4 })
   }
 }
