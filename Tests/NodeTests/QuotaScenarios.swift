@@ -90,8 +90,7 @@ import Wire
     }
     mesh.run(for: .seconds(5)) { (mesh.captured ?? []).count > 3_000 }
     #expect(offers() >= 4)
-    // When everybody has refused, all are asked again at once, and the pause of a second is only kept the first time.
-    withKnownIssue { #expect(offers() <= 5 * 4 * 2) }
+    #expect(offers() <= 5 * 4 * 2)
   }
 
   @Test func whoIsAloneMayFillTheStore() {

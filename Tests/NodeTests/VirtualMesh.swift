@@ -320,13 +320,9 @@ final class VirtualMesh {
     return (view.location, view.redundancy, holders)
   }
 
-  /// Waits for the request to be stored; when its holders refuse it instead, lets the time go by at which it is given
-  /// up, and says why.
+  /// Waits for the request to be stored, or to be given up, and says why.
   func outcome(_ request: UInt32, at index: Int) -> (stored: Location?, refusal: FailureReason?) {
-    if let answer = wait(request, at: index, for: .milliseconds(500)), answer.type == .stored {
-      return ((try? StoredView(answer.content.span.bytes))?.location, nil)
-    }
-    skip(Limits.placeTimeout)
+    if let stored = stored(request, at: index) { return (stored.location, nil) }
     return (nil, failure(request, at: index))
   }
 
