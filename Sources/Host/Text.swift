@@ -192,11 +192,7 @@ extension ByteWriter {
       }
     } else {
       text("[")
-      _ = unsafe withUnsafeBytes(of: (endpoint.high, endpoint.low)) { address in
-        unsafe cString(capacity: Int(INET6_ADDRSTRLEN)) { out in
-          unsafe inet_ntop(AF_INET6, address.baseAddress, out, socklen_t(INET6_ADDRSTRLEN)) != nil
-        }
-      }
+      ipv6(high: endpoint.high.bigEndian, low: endpoint.low.bigEndian)
       if endpoint.scope != 0 {
         text("%")
         let isNamed = unsafe cString(capacity: Int(IF_NAMESIZE)) { out in
@@ -208,6 +204,38 @@ extension ByteWriter {
     }
     text(":")
     decimal(UInt64(endpoint.port))
+  }
+
+  /// An IPv6 address, the longest run of at least two zero groups left out. `inet_ntop` would need `printf`.
+  private mutating func ipv6(high: UInt64, low: UInt64) {
+    func group(_ index: Int) -> UInt64 { (index < 4 ? high : low) >> UInt64(48 - index % 4 * 16) & 0xffff }
+    var (best, bestCount, count) = (8, 1, 0)
+    for index in 0..<8 {
+      count = group(index) == 0 ? count + 1 : 0
+      if count > bestCount { (best, bestCount) = (index + 1 - count, count) }
+    }
+    var index = 0
+    while index < 8 {
+      if index == best {
+        text("::")
+        index += bestCount
+        continue
+      }
+      if index > 0, index != best + bestCount { text(":") }
+      hexadecimal(group(index))
+      index += 1
+    }
+  }
+  /// The shortest hexadecimal form of up to 16 bits.
+  private mutating func hexadecimal(_ value: UInt64) {
+    var shift: UInt64 = 12
+    while shift > 0, value >> shift == 0 { shift -= 4 }
+    while true {
+      let digit = UInt8(truncatingIfNeeded: value >> shift & 15)
+      u8(digit < 10 ? UInt8(ascii: "0") + digit : UInt8(ascii: "a") + digit - 10)
+      if shift == 0 { return }
+      shift -= 4
+    }
   }
 
   /// The C string that `body` writes, at most 64 bytes; nothing when it answers false.

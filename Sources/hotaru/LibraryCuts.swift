@@ -2,7 +2,9 @@
 // translate, what translates can convert character sets, and that can load shared objects and read the resolver's
 // configuration. A fifth of a megabyte hangs on the functions below. None of them is reached: `opterr` is 0, nothing
 // here uses stdio or names of hosts, and the locale stays "C". A definition in the program wins over the archive's, so
-// the linker leaves out what they need. One that were reached after all would end the process at once.
+// the linker leaves out what they need. One that were reached after all would end the process at once: before a libc
+// function that is new here is called, look in a program linked without this file (nm, objdump) that no path of calls
+// leads from it to one of these. Those that exist are `getopt_long` to its messages and assertions that failed.
 //
 // Another version of glibc may not have such a function, which does no harm, or may need its archive member for
 // another reason: then `-z muldefs` takes the one here, and only the gain is smaller.

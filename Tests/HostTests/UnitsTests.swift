@@ -51,6 +51,27 @@ import Wire
     #expect(throws: Expected.self) { try withText("11y") { _ = try Units.storedForHours($0) } }
   }
 
+  /// Against the C library, but for what it shows as an IPv4 address.
+  @Test(arguments: 1...3 as ClosedRange<UInt64>) func ipv6AddressesAreWrittenAsTheCLibraryDoes(seed: UInt64) {
+    var state = seed &* 0x9e37_79b9_7f4a_7c15
+    for _ in 0..<2_000 {
+      var groups: [UInt16] = []
+      for _ in 0..<8 {
+        state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+        let random = UInt16(truncatingIfNeeded: state >> 48)
+        groups.append(state >> 40 & 3 < 2 ? 0 : random >> (random & 3 * 4))
+      }
+      guard groups[0..<6].contains(where: { $0 != 0 && $0 != 0xffff }) else { continue }
+      var bytes = groups.flatMap { [UInt8($0 >> 8), UInt8($0 & 0xff)] }
+      var text = [CChar](repeating: 0, count: 64)
+      inet_ntop(AF_INET6, &bytes, &text, 64)
+      let words = bytes.withUnsafeBytes { $0.loadUnaligned(as: (UInt64, UInt64).self) }
+      let endpoint = Endpoint(address: words, port: 7)
+      let expected = "[" + String(decoding: text.prefix { $0 != 0 }.map { UInt8($0) }, as: UTF8.self) + "]:7"
+      expect(written { $0.endpoint(endpoint) } == expected)
+    }
+  }
+
   @Test(arguments: [
     "1.2.3.4:5", "255.255.255.255:65535", "[::1]:7119", "[2001:db8::1:0:0:1]:80", "[fe80::1%lo]:7119",
     "[fe80::1%99]:7119",
