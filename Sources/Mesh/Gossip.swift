@@ -1,7 +1,7 @@
 // How vertices spread: at once to two neighbours, as 8-byte ids to the others, who ask for what has not come by
 // itself. Which two is drawn anew for every vertex, by a hash, so that no link is always the slow one. Where there
-// are so few others that the author reaches all of them for the price of two, nobody passes vertices on whole:
-// copies that cross each other would cost more than the rest of the mesh's work.
+// are so few others that the author can send to all of them, nobody passes vertices on whole: copies would only cross
+// each other.
 
 import Identity
 import Wire
