@@ -66,8 +66,8 @@ public struct EventLoop: ~Copyable {
     var isBlocked = false
     /// It was told something in this turn.
     var isAnswered = false
-    /// The type of its next request, for which the node had no room.
-    var refused: ControlType?
+    /// What its next request needs that the node did not have.
+    var refused: RequestNeed?
   }
   private var clients = InlineArray<8, Client>(repeating: Client())
   private var clientFirst = 0
@@ -363,8 +363,9 @@ public struct EventLoop: ~Copyable {
     for _ in 0..<Self.requestsPerTurn {
       switch control.nextMessage(index) {
       case .message(let message):
-        if !clients[index].isEnding, let type = try? ControlView(message).type, !node.isReady(for: type) {
-          clients[index].refused = type
+        let need = RequestNeed(message)
+        if !clients[index].isEnding, !node.isReady(for: need) {
+          clients[index].refused = need
           control.leaveMessage(message)
           return leaveRest(index)
         }

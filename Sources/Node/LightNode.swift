@@ -231,22 +231,23 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   }
 
   /// A client sent a control message (without its length). `client` is below `Limits.clientsMax`. Only when
-  /// `isReady(for:)` it.
+  /// `isReady(for:)` its need.
   public mutating func request(_ message: RawSpan, from client: UInt32, at now: Instant) {
     handleRequest(message, from: client, at: now)
     settle(at: now)
   }
 
-  /// Whether there is room for a request of this type; while there is not, the outside leaves it with its client.
-  public func isReady(for type: ControlType) -> Bool {
+  /// Whether there is room for such a request; while there is not, the outside leaves it with its client.
+  public func isReady(for need: RequestNeed) -> Bool {
     guard answerCount < Limits.requestsMax / 2 else { return false }
-    switch type {
-    case .submit:
+    switch need {
+    case .signature:
       // A clone is told at once that it will never sign; the quiet start is over soon.
-      guard canSign || isCloned || isStopping else { return false }
-      return leavingCount < Limits.leavingMax || bundler.fits(Limits.recordBytes)
-    case .get: return hasFreeRetrieval
-    default: return true
+      return canSign || isCloned || isStopping
+    case .bundle:
+      return isReady(for: .signature) && (leavingCount < Limits.leavingMax || bundler.fits(Limits.recordBytes))
+    case .retrieval: return hasFreeRetrieval
+    case .answer: return true
     }
   }
 

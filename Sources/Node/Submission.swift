@@ -16,6 +16,27 @@ struct Accept: BitwiseCopyable {
   var isUsed = false
 }
 
+/// What a control message needs besides room for its answer.
+public enum RequestNeed: BitwiseCopyable, Sendable {
+  case answer
+  /// This node's signature, but no room: a release makes room.
+  case signature
+  /// Room in a bundle.
+  case bundle
+  case retrieval
+
+  /// What `message` needs; `.answer` for one that is malformed, because that is what it gets.
+  public init(_ message: RawSpan) {
+    self = .answer
+    guard let view = try? ControlView(message) else { return }
+    if view.type == .get { self = .retrieval }
+    guard view.type == .submit else { return }
+    var content = ByteReader(view.content)
+    _ = try? content.u8()  // flags
+    self = (try? content.u8()) == RecordKind.release.code ? .signature : .bundle
+  }
+}
+
 extension LightNode where Flash: ~Copyable {
   /// A `submit`: flags u8, kind u8, body.
   mutating func submit(_ content: RawSpan, request: UInt32, client: UInt32, at now: Instant) {
@@ -35,8 +56,16 @@ extension LightNode where Flash: ~Copyable {
     }
     let length = RecordView.length(bodyBytes: body.byteCount)
     let group = kind == .data || kind == .manifest ? client + 1 : 0
-    guard canSign, makeRoom(for: length, group: group, at: now) else {
+    guard canSign else {
       fail(isCloned ? .cloned : .busy, request, client)
+      return
+    }
+    guard makeRoom(for: length, group: group, at: now) else {
+      if kind == .release {
+        letGoWithoutRoom(body, request: request, client: client, at: now)
+      } else {
+        fail(.busy, request, client)
+      }
       return
     }
     var acceptIndex: Int?
@@ -55,7 +84,7 @@ extension LightNode where Flash: ~Copyable {
         .outbox, key: id, byteCount: length, ticket: Ticket(.accept, index: acceptIndex).rawValue
       ) { $0.bytes(record) }
       if answer == .full && kind == .release {
-        letGoWithoutRoom(body, id: id, request: request, client: client, at: now)
+        letGoWithoutRoom(body, request: request, client: client, at: now)
         return
       }
       guard answer == .queued else {
@@ -75,12 +104,10 @@ extension LightNode where Flash: ~Copyable {
   }
 
   /// A release that finds no room makes room: it is carried out and announced, not recorded.
-  private mutating func letGoWithoutRoom(
-    _ body: RawSpan, id: Digest, request: UInt32, client: UInt32, at now: Instant
-  ) {
+  private mutating func letGoWithoutRoom(_ body: RawSpan, request: UInt32, client: UInt32, at now: Instant) {
     ownWord(.release, body, at: now)
     announce(.release, bodyBytes: body.byteCount, at: now) { $0.bytes(body) }
-    answer(Answer(type: .accepted, client: client, request: request, transaction: id))
+    answer(Answer(type: .accepted, client: client, request: request, transaction: .zero))
   }
 
   /// Takes the record that lies in the bundler's room.

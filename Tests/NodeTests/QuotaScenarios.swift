@@ -93,6 +93,34 @@ import Wire
     #expect(offers() <= 5 * 4 * 2)
   }
 
+  /// A release makes room: it does not wait for bundles that nobody takes.
+  @Test func aReleaseIsTakenWhileEveryBundleIsRefused() throws {
+    let mesh = VirtualMesh(nodes: 5, seed: 1, storeBytes: storeBytes)
+    mesh.run(for: .seconds(3))
+    for _ in 0..<4 {
+      _ = try #require(mesh.stored(mesh.submit([1, 2, 3], flags: [.full, .flush], to: 4), at: 4))
+    }
+    let body = mesh.random.bytes(Limits.payloadBytes)
+    let mine = try #require(mesh.stored(mesh.submit(body, flags: [.full, .flush], to: 0), at: 0)).location
+    #expect(fill(mesh, from: 0, atMost: 200).refusal == [.quota])
+    var refused = 0
+    while mesh.nodes[0].node.isReady(for: .bundle), refused < 100 {
+      mesh.submit(mesh.random.bytes(Limits.payloadBytes), flags: [.durable], to: 0)
+      refused += 1
+    }
+    try #require(refused >= Limits.leavingMax && refused < 100)
+    let release = mine.bundle.withBytes { array($0) }
+    let head = [ControlType.submit.code, 0, 0, 0, 0, SubmitFlags.accepted.rawValue, RecordKind.release.code]
+    let message = head + release
+    let takesRelease = mesh.nodes[0].node.isReady(for: RequestNeed(message.span.bytes))
+    #expect(takesRelease)
+    let request = mesh.submit(release, kind: .release, flags: [.accepted], to: 0)
+    #expect(mesh.wait(request, at: 0, for: .milliseconds(100))?.type == .accepted)
+    mesh.run(for: .seconds(2))
+    let holders = (0..<5).filter { mesh.nodes[$0].node.store.holds(.shard, mine.bundle) }
+    #expect(holders.isEmpty)
+  }
+
   @Test func whoIsAloneMayFillTheStore() {
     let mesh = VirtualMesh(nodes: 5, seed: 1, storeBytes: storeBytes)
     mesh.run(for: .seconds(3))
