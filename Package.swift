@@ -57,7 +57,7 @@ let package = Package(
     tests("Host", ["Host"]),
     tests("Coding", ["Wire", "Identity", "Coding"]),
     tests("DAG", ["Wire", "Identity", "DAG"]),
-    tests("Mesh", ["Wire", "Identity", "Mesh"]),
+    tests("Mesh", ["Wire", "Identity", "Mesh"], resources: [.copy("Resources/noise.json")]),
     tests("Store", ["Wire", "Identity", "Store", "FlashEmulator"]),
     tests("Node", ["Wire", "Identity", "DAG", "Store", "Node", "FlashEmulator"]),
     tests("Client", ["Client"]),

@@ -13,7 +13,43 @@ public func digest(of first: RawSpan, _ second: RawSpan = RawSpan()) -> Digest {
     unsafe out.withAddress { out in
       unsafe first.withAddress { firstAddress in
         unsafe second.withAddress { secondAddress in
-          unsafe hotaru_blake2b_256(out, firstAddress, first.byteCount, secondAddress, second.byteCount)
+          unsafe hotaru_blake2b(out, 32, nil, 0, firstAddress, first.byteCount, secondAddress, second.byteCount)
+        }
+      }
+    }
+  })
+}
+
+/// BLAKE2b-512 of `first` followed by `second`.
+///
+/// - Source: RFC 7693.
+public func longDigest(of first: RawSpan, _ second: RawSpan = RawSpan()) -> Bytes64 {
+  Bytes64(filledBy: { (out: inout MutableRawSpan) in
+    unsafe out.withAddress { out in
+      unsafe first.withAddress { firstAddress in
+        unsafe second.withAddress { secondAddress in
+          unsafe hotaru_blake2b(out, 64, nil, 0, firstAddress, first.byteCount, secondAddress, second.byteCount)
+        }
+      }
+    }
+  })
+}
+
+/// BLAKE2b-256 of `first` followed by `second` under `key`: a message authentication code, and the way to derive
+/// one key from another.
+///
+/// - Source: RFC 7693 §2.9 (keyed hashing).
+public func keyedDigest(_ key: Bytes32, of first: RawSpan, _ second: RawSpan = RawSpan()) -> Digest {
+  Bytes32(filledBy: { (out: inout MutableRawSpan) in
+    key.withBytes { key in
+      unsafe out.withAddress { out in
+        unsafe key.withAddress { key in
+          unsafe first.withAddress { firstAddress in
+            unsafe second.withAddress { secondAddress in
+              unsafe hotaru_blake2b(
+                out, 32, key, 32, firstAddress, first.byteCount, secondAddress, second.byteCount)
+            }
+          }
         }
       }
     }

@@ -40,6 +40,9 @@ public func startCryptography() -> Bool { sodium_init() >= 0 }
     unsafe key.deallocate()
   }
 
+  /// libsodium's form of the key, for the other files of this room.
+  @unsafe func withKey(_ body: (UnsafePointer<UInt8>) -> Void) { unsafe body(key) }
+
   /// The seed, for the key file and for a backup.
   public var seed: Bytes32 { unsafe UnsafeRawPointer(key).loadUnaligned(as: Bytes32.self) }
 

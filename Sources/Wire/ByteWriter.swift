@@ -92,6 +92,13 @@
   /// Leaves `size` bytes to be filled later through the memory's owner.
   public mutating func skip(_ size: Int) { _ = unsafe claim(size) }
 
+  /// Hands the next `size` bytes to `body`, to be filled there; not called when they do not fit.
+  public mutating func fill(_ size: Int, _ body: (inout MutableRawSpan) -> Void) {
+    guard let to = unsafe claim(size) else { return }
+    var span = unsafe MutableRawSpan(_unsafeStart: to, byteCount: size)
+    body(&span)
+  }
+
   /// Overwrites two bytes at `offset`, for a length that is known only at the end.
   @inline(never)
   public mutating func patchU16(_ value: UInt16, at offset: Int) {

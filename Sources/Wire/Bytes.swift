@@ -61,17 +61,21 @@ public typealias Digest = Bytes32
 /// A node's Ed25519 public key, which is its name.
 public typealias NodeID = Bytes32
 
-/// 64 bytes: an Ed25519 signature.
-@frozen public struct Signature: Hashable, BitwiseCopyable, Sendable {
-  @usableFromInline var first, second: Bytes32
+/// An Ed25519 signature. 64 zero bytes are one that no key ever makes.
+public typealias Signature = Bytes64
 
-  /// 64 zero bytes, which no key ever signs.
+/// 64 bytes: a signature, a BLAKE2b-512 digest.
+@frozen public struct Bytes64: Hashable, BitwiseCopyable, Sendable {
+  /// The first and the last 32 bytes.
+  public var first, second: Bytes32
+
+  /// 64 zero bytes.
   @inlinable public init() { (first, second) = (Bytes32(), Bytes32()) }
 
   /// The first 64 bytes of `span`; traps when there are fewer.
   @inlinable public init(_ span: RawSpan) {
     precondition(span.byteCount >= 64)
-    self = unsafe span.unsafeLoadUnaligned(as: Signature.self)
+    self = unsafe span.unsafeLoadUnaligned(as: Bytes64.self)
   }
 
   /// Fills the value through `body`, which gets its 64 bytes.
