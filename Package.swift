@@ -59,7 +59,7 @@ let package = Package(
     tests("DAG", ["Wire", "Identity", "DAG"]),
     tests("Mesh", ["Wire", "Identity", "Mesh"], resources: [.copy("Resources/noise.json")]),
     tests("Store", ["Wire", "Identity", "Store", "FlashEmulator"]),
-    tests("Node", ["Wire", "Identity", "DAG", "Store", "Node", "FlashEmulator"]),
+    tests("Node", ["Wire", "Identity", "DAG", "Store", "Mesh", "Node", "FlashEmulator"]),
     tests("Client", ["Client"]),
   ]
 )

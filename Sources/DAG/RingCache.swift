@@ -1,6 +1,8 @@
 // The vertices that the mesh talks about right now. A fixed number of 1 KiB slots, the oldest overwritten
 // first: what must outlive a revolution is on flash. Own vertices that nobody has confirmed yet are pinned, up
-// to a quarter of the ring, so that a node that talks into the void for a while does not forget its words.
+// to a quarter of the ring, so that a node that talks into the void for a while does not forget its words. The newest
+// vertex of every author stays, up to another quarter: who has missed it is given the thing itself and need not
+// believe anybody how far an author has come.
 
 import Wire
 
@@ -34,6 +36,10 @@ public struct RingCache: ~Copyable {
     var isOwn = false
     var isPinned = false
     var isTip = false
+    /// Whether no vertex of its author has a higher sequence.
+    var isNewest = false
+    /// Whether a parent is neither here nor known to be gone.
+    var isLacking = false
     var nextByID = Link.none
     var nextBySequence = Link.none
     var previousTip = Link.none
@@ -43,12 +49,21 @@ public struct RingCache: ~Copyable {
   }
 
   private let records: Region
-  private let slots: Table<Slot>
+  let slots: Table<Slot>
   private let headsByID: Table<Link>
   private let headsBySequence: Table<Link>
   /// Prefixes of parents that were named before they came, by their low bits: such a vertex is no tip.
   private let awaited: Table<UInt64>
-  private var cursor = 0
+  /// Prefixes of vertices that were overwritten here, by their low bits; a later one takes the place of an earlier.
+  private let overwritten: Table<UInt64>
+  /// Prefixes of vertices that others say are gone, in the same way. Nobody can prove that, so it only ends asking.
+  private let buried: Table<UInt64>
+  var frontier: Frontier
+  var lackingCount = 0
+  var isFrontierStale = false
+  let isLackedMarks: Table<UInt8>
+  let path: Table<UInt16>
+  var cursor = 0
   private var firstTip = Link.none
   private var lastTip = Link.none
 
@@ -66,7 +81,7 @@ public struct RingCache: ~Copyable {
   /// Bytes that a ring of `slots` slots reserves.
   public static func byteCount(slots: Int) -> Int {
     slots * Limits.vertexBytes + Table<Slot>.byteCount(slots) + 2 * Table<Link>.byteCount(slots)
-      + Table<UInt64>.byteCount(slots)
+      + 3 * Table<UInt64>.byteCount(slots) + Frontier.byteCount(slots: slots) + 3 * slots
   }
 
   /// Reserves a ring. `slots` is a power of two from 16 to 32,768.
@@ -77,6 +92,11 @@ public struct RingCache: ~Copyable {
     headsByID = Table(repeating: Link.none, count: slots)
     headsBySequence = Table(repeating: Link.none, count: slots)
     awaited = Table(zeroed: slots)
+    overwritten = Table(zeroed: slots)
+    buried = Table(zeroed: slots)
+    frontier = Frontier(slots: slots)
+    isLackedMarks = Table(zeroed: slots)
+    path = Table(zeroed: slots)
   }
 
   // MARK: Looking
@@ -115,22 +135,19 @@ public struct RingCache: ~Copyable {
   /// Whether the vertex in `slot` is an own one that nobody has confirmed.
   public func isPinned(_ slot: Int) -> Bool { slots[slot].isPinned }
 
+  /// Whether the vertex whose id begins with `prefix` was here and has been overwritten; false negatives happen. O(1).
+  public func isOverwritten(prefix: UInt64) -> Bool { prefix != 0 && overwritten[mark(prefix)] == prefix }
+  /// Whether it was overwritten or others say that it is gone. O(1).
+  public func isGone(prefix: UInt64) -> Bool {
+    isOverwritten(prefix: prefix) || (prefix != 0 && buried[mark(prefix)] == prefix)
+  }
+
   /// Calls `body` with the slots of up to `limit` tips, the first heard first.
   public func forEachTip(limit: Int, _ body: (Int) -> Void) {
     var (next, left) = (firstTip, limit)
     while next != Link.none, left > 0 {
       body(next.slot)
       next = slots[next.slot].nextTip
-      left -= 1
-    }
-  }
-
-  /// Calls `body` with the slots of up to `limit` tips, the last heard first.
-  public func forEachTipNewestFirst(limit: Int, _ body: (Int) -> Void) {
-    var (next, left) = (lastTip, limit)
-    while next != Link.none, left > 0 {
-      body(next.slot)
-      next = slots[next.slot].previousTip
       left -= 1
     }
   }
@@ -175,10 +192,23 @@ public struct RingCache: ~Copyable {
     headsBySequence[bucket(author.prefix, sequence)] = Link(position)
     count += 1
     if isOwn { pinnedCount += 1 }
-    for index in 0..<parents.parentCount { parentNamed(parents.parent(index), byOwn: isOwn) }
-    let mark = Int(truncatingIfNeeded: id.prefix) & (capacity - 1)
+    for index in 0..<parents.parentCount {
+      parentNamed(parents.parent(index), byOwn: isOwn)
+      if !isHereOrGone(parents.parent(index)) { slots[position].isLacking = true }
+    }
+    let mark = self.mark(id.prefix)
+    if overwritten[mark] == id.prefix { overwritten[mark] = 0 }
+    if buried[mark] == id.prefix { buried[mark] = 0 }
     if awaited[mark] == id.prefix { awaited[mark] = 0 } else { appendTip(position) }
+    extendFrontier(position)
     return .inserted(slot: position)
+  }
+
+  /// Others say that the vertex whose id begins with `prefix` is gone: it is no longer waited for. O(1).
+  public mutating func bury(prefix: UInt64) {
+    guard slot(prefix: prefix) == nil else { return }
+    buried[mark(prefix)] = prefix
+    isFrontierStale = isFrontierStale || lackingCount > 0
   }
 
   /// Somebody else has the vertex whose id begins with `prefix`: it need not be pinned any more. O(1).
@@ -195,17 +225,18 @@ public struct RingCache: ~Copyable {
 
   private mutating func parentNamed(_ parent: Digest, byOwn: Bool) {
     guard let slot = slot(of: parent) else {
-      awaited[Int(truncatingIfNeeded: parent.prefix) & (capacity - 1)] = parent.prefix
+      awaited[mark(parent.prefix)] = parent.prefix
       return
     }
     removeTip(slot)
     if !byOwn { unpin(slot) }
   }
 
-  /// Frees the slot at the cursor, passing over pinned ones while they are few.
+  /// Frees the slot at the cursor, passing over the newest of each author, and over pinned ones while they are few.
   private mutating func makeRoom() -> Int {
-    if pinnedCount <= capacity / 4 {
-      while slots[cursor].isPinned { cursor = (cursor + 1) & (capacity - 1) }
+    let arePinsKept = pinnedCount <= capacity / 4
+    while slots[cursor].isNewest || (arePinsKept && slots[cursor].isPinned) {
+      cursor = (cursor + 1) & (capacity - 1)
     }
     let position = cursor
     cursor = (cursor + 1) & (capacity - 1)
@@ -213,6 +244,12 @@ public struct RingCache: ~Copyable {
     unpin(position)
     removeTip(position)
     unlink(position)
+    let slot = slots[position]
+    overwritten[mark(slot.id.prefix)] = slot.id.prefix
+    if slot.isLacking {
+      lackingCount -= 1
+      isFrontierStale = true
+    }
     slots[position] = Slot()
     count -= 1
     evictedCount += 1
@@ -231,6 +268,7 @@ public struct RingCache: ~Copyable {
 
   // Ids are digests and authors are keys, so their own bits spread well; the sequence is mixed in by a
   // multiplication with 2^64 / golden ratio.
+  private func mark(_ prefix: UInt64) -> Int { Int(truncatingIfNeeded: prefix) & (capacity - 1) }
   private func bucket(_ prefix: UInt64) -> Int { Int(truncatingIfNeeded: prefix >> 16) & (capacity - 1) }
   private func bucket(_ author: UInt64, _ sequence: Sequence) -> Int {
     Int(truncatingIfNeeded: (author ^ sequence.rawValue &* 0x9e37_79b9_7f4a_7c15) >> 32) & (capacity - 1)
@@ -267,7 +305,7 @@ public struct RingCache: ~Copyable {
     tipCount += 1
   }
 
-  private mutating func removeTip(_ position: Int) {
+  mutating func removeTip(_ position: Int) {
     guard slots[position].isTip else { return }
     let (previous, next) = (slots[position].previousTip, slots[position].nextTip)
     if previous == Link.none { firstTip = next } else { slots[previous.slot].nextTip = next }

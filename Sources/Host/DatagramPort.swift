@@ -1,6 +1,8 @@
 // The node's datagrams: one socket with the node's own port, through which everything leaves, and one that only
 // hears the multicast group. They are two because several nodes on one machine share the group's port but not
-// their own. Datagrams are received and sent in batches of up to 16, one system call each.
+// their own. Datagrams are received and sent in batches, one system call each. Those of a batch that go to one place
+// leave as one message, where they are equally long and the kernel cuts such messages into datagrams (UDP_SEGMENT):
+// its way through the network's layers is then taken once for all of them.
 
 import CLinux
 import Wire
@@ -11,8 +13,10 @@ import Wire
   public static var defaultListen: Endpoint { Endpoint(address: (0, 0), port: 7_119) }
   /// The port of the multicast group and of the broadcast.
   public static let groupPort: UInt16 = 7_120
-  /// Datagrams in a batch.
+  /// Datagrams in a batch that is received.
   public static let batchMax = 16
+  /// Datagrams in a batch that is sent. The kernel takes 64 in a message, of 65,507 B together.
+  private static let sendMax = 20
 
   /// ff12::e874:7275: transient, link-local, dynamic group id.
   ///
@@ -23,7 +27,7 @@ import Wire
 
   /// A received datagram's place: one byte more than allowed, so that a longer one is seen to be longer.
   private static let slotBytes = (Limits.datagramBytes + 64) & ~63
-  private static let sendBytes = batchMax * Limits.datagramBytes + Limits.controlBytes
+  private static let sendBytes = sendMax * Limits.datagramBytes + Limits.controlBytes
 
   /// The socket with the node's own port.
   public let main: Int32
@@ -43,8 +47,18 @@ import Wire
   private let receiveParts: UnsafeMutablePointer<iovec>
   private let receiveHeads: UnsafeMutablePointer<mmsghdr>
 
+  /// Whether the kernel is asked to cut messages into datagrams; never again once it has refused.
+  public var usesSegments = true
+  private struct Leaving: BitwiseCopyable {
+    var endpoint = Endpoint.none
+    var offset = 0
+    var byteCount = 0
+  }
   private let leaving = Region(byteCount: sendBytes)
-  private let destinations = Region(byteCount: batchMax * SocketAddress.byteCount)
+  /// What is queued, datagrams to one place next to each other.
+  private let queue = Table<Leaving>(unwritten: sendMax)
+  private let destinations = Region(byteCount: sendMax * SocketAddress.byteCount)
+  private let segments = Region(byteCount: sendMax * Int(HOTARU_SEGMENT_BYTES))
   private let sendParts: UnsafeMutablePointer<iovec>
   private let sendHeads: UnsafeMutablePointer<mmsghdr>
   private var leavingBytes = 0
@@ -53,8 +67,9 @@ import Wire
 
   /// Bytes that are reserved.
   public static var plannedBytes: Int {
-    let heads = unsafe 2 * (MemoryLayout<iovec>.stride + MemoryLayout<mmsghdr>.stride)
-    return batchMax * (slotBytes + 2 * SocketAddress.byteCount + heads) + sendBytes + 8_192
+    let heads = unsafe MemoryLayout<iovec>.stride + MemoryLayout<mmsghdr>.stride + SocketAddress.byteCount
+    let sending = heads + Int(HOTARU_SEGMENT_BYTES) + MemoryLayout<Leaving>.stride
+    return batchMax * (slotBytes + heads) + sendMax * sending + sendBytes + 8_192
   }
 
   /// Binds to `listen` and, when `usesMulticast` and `listen` is no loopback address, joins the group on every
@@ -75,8 +90,8 @@ import Wire
     changes = group >= 0 ? hotaru_interface_changes() : -1
     unsafe receiveParts = .allocate(capacity: Self.batchMax)
     unsafe receiveHeads = .allocate(capacity: Self.batchMax)
-    unsafe sendParts = .allocate(capacity: Self.batchMax)
-    unsafe sendHeads = .allocate(capacity: Self.batchMax)
+    unsafe sendParts = .allocate(capacity: Self.sendMax)
+    unsafe sendHeads = .allocate(capacity: Self.sendMax)
     connectMemory()
     lookAtInterfaces()
   }
@@ -143,20 +158,13 @@ import Wire
     for index in 0..<Self.batchMax {
       var slot = received.mutableBytes(at: index * Self.slotBytes, count: Self.slotBytes)
       var source = sources.mutableBytes(at: index * SocketAddress.byteCount, count: SocketAddress.byteCount)
-      var destination = destinations.mutableBytes(
-        at: index * SocketAddress.byteCount, count: SocketAddress.byteCount)
       unsafe slot.withAddress {
         unsafe receiveParts[index] = iovec(iov_base: $0, iov_len: Self.slotBytes)
       }
-      unsafe sendParts[index] = iovec()
       unsafe receiveHeads[index] = mmsghdr()
-      unsafe sendHeads[index] = mmsghdr()
       unsafe source.withAddress { unsafe receiveHeads[index].msg_hdr.msg_name = $0 }
-      unsafe destination.withAddress { unsafe sendHeads[index].msg_hdr.msg_name = $0 }
       unsafe receiveHeads[index].msg_hdr.msg_iov = receiveParts + index
       unsafe receiveHeads[index].msg_hdr.msg_iovlen = 1
-      unsafe sendHeads[index].msg_hdr.msg_iov = sendParts + index
-      unsafe sendHeads[index].msg_hdr.msg_iovlen = 1
     }
   }
 
@@ -223,7 +231,7 @@ import Wire
   /// it: then nothing may be queued until `flush` has answered true.
   public mutating func makeRoom() -> Bool {
     let isFull =
-      queued + max(interfaces.count, 1) > Self.batchMax
+      queued + max(interfaces.count, 1) > Self.sendMax
       || leavingBytes + Limits.controlBytes > leaving.byteCount
     return sent > 0 || isFull ? flush() : true
   }
@@ -264,31 +272,80 @@ import Wire
     leavingBytes += byteCount
   }
 
+  /// Behind the last one to the same place.
   private mutating func append(_ byteCount: Int, _ endpoint: Endpoint) {
-    precondition(queued < Self.batchMax)
-    var destination = destinations.mutableBytes(
-      at: queued * SocketAddress.byteCount, count: SocketAddress.byteCount)
-    let length = SocketAddress.write(endpoint, isIPv4: isIPv4, into: &destination)
-    unsafe sendHeads[queued].msg_hdr.msg_namelen = socklen_t(length)
-    var bytes = leaving.mutableBytes(at: leavingBytes, count: byteCount)
-    unsafe bytes.withAddress { unsafe sendParts[queued] = iovec(iov_base: $0, iov_len: byteCount) }
+    precondition(queued < Self.sendMax)
+    var place = queued
+    while place > 0, queue[place - 1].endpoint != endpoint { place -= 1 }
+    if place == 0 { place = queued }
+    for index in stride(from: queued, to: place, by: -1) { queue[index] = queue[index - 1] }
+    queue[place] = Leaving(endpoint: endpoint, offset: leavingBytes, byteCount: byteCount)
     queued += 1
   }
 
   /// Sends what is queued. False when the socket takes no more for now: wait until it is writable.
   public mutating func flush() -> Bool {
     while sent < queued {
-      let count = unsafe sendmmsg(main, sendHeads + sent, UInt32(queued - sent), Int32(MSG_DONTWAIT))
+      let messages = makeMessages()
+      let count = unsafe sendmmsg(main, sendHeads, UInt32(messages), Int32(MSG_DONTWAIT))
+      let datagrams = unsafe Int(sendHeads[0].msg_hdr.msg_iovlen)
       if count > 0 {
-        sent += Int(count)
+        for index in 0..<Int(count) { sent += unsafe Int(sendHeads[index].msg_hdr.msg_iovlen) }
       } else if hotaru_errno() == EAGAIN {
         return false
+      } else if datagrams > 1, Self.refusesSegments(hotaru_errno()) {
+        usesSegments = false
       } else if hotaru_errno() != EINTR {
-        refused &+= 1  // no route, no such interface, forbidden: lost, as datagrams may be
-        sent += 1
+        refused &+= UInt64(datagrams)  // no route, no such interface, forbidden: lost, as datagrams may be
+        sent += datagrams
       }
     }
     (queued, sent, leavingBytes) = (0, 0, 0)
     return true
+  }
+
+  /// An old kernel, a device that cannot compute checksums, a link that takes only shorter datagrams at a time.
+  private static func refusesSegments(_ error: Int32) -> Bool {
+    error == EINVAL || error == EIO || error == EMSGSIZE || error == ENOPROTOOPT
+  }
+
+  /// Makes messages of what is queued and not sent. All datagrams of one but the last are equally long.
+  private func makeMessages() -> Int {
+    var (count, next) = (0, sent)
+    while next < queued {
+      let first = queue[next]
+      let start = next
+      var isLast = false
+      repeat {
+        let byteCount = queue[next].byteCount
+        var bytes = leaving.mutableBytes(at: queue[next].offset, count: byteCount)
+        unsafe bytes.withAddress { unsafe sendParts[next] = iovec(iov_base: $0, iov_len: byteCount) }
+        next += 1
+        isLast = byteCount < first.byteCount
+      } while usesSegments && !isLast && next < queued && queue[next].endpoint == first.endpoint
+        && queue[next].byteCount <= first.byteCount
+      makeMessage(count, first, unsafe sendParts + start, next - start)
+      count += 1
+    }
+    return count
+  }
+
+  private func makeMessage(
+    _ index: Int, _ first: Leaving, _ parts: UnsafeMutablePointer<iovec>, _ partCount: Int
+  ) {
+    var destination = destinations.mutableBytes(
+      at: index * SocketAddress.byteCount, count: SocketAddress.byteCount)
+    let length = SocketAddress.write(first.endpoint, isIPv4: isIPv4, into: &destination)
+    var head = unsafe msghdr()
+    unsafe destination.withAddress { unsafe head.msg_name = $0 }
+    unsafe head.msg_namelen = socklen_t(length)
+    unsafe head.msg_iov = parts
+    unsafe head.msg_iovlen = .init(partCount)
+    if partCount > 1 {
+      let bytes = Int(HOTARU_SEGMENT_BYTES)
+      var control = segments.mutableBytes(at: index * bytes, count: bytes)
+      unsafe control.withAddress { unsafe hotaru_segment(&head, $0, UInt16(first.byteCount)) }
+    }
+    unsafe sendHeads[index] = mmsghdr(msg_hdr: head, msg_len: 0)
   }
 }

@@ -38,6 +38,8 @@ public struct Home: ~Copyable {
 
   /// The secret key, mode 0600: one line of text.
   public var key: Path { folder.appending("key") }
+  /// The network's secrets, mode 0600.
+  public var secret: Path { folder.appending("secret") }
   /// The configuration.
   public var configuration: Path { folder.appending("hotaru.conf") }
   /// The last epoch that was used.

@@ -31,7 +31,7 @@ struct Interfaces: ~Copyable {
     reachable = (.none, .none)
     if !listen.isLoopback {
       if !listen.isIPv4 { lookForIPv6(socket, listen) }
-      if listen.isIPv4 || listen.isAnyAddress { lookForIPv4(socket, listen) }
+      if listen.isIPv4 || listen.isAnyAddress { lookForIPv4(listen) }
     }
     if !listen.isAnyAddress, !listen.isLinkLocal {
       reachable = listen.isIPv4 ? (.none, listen) : (listen, .none)
@@ -84,11 +84,11 @@ struct Interfaces: ~Copyable {
     return unsafe name.withCString { unsafe hotaru_interface_flags(socket, $0) }
   }
 
-  private mutating func lookForIPv4(_ socket: Int32, _ listen: Endpoint) {
+  private mutating func lookForIPv4(_ listen: Endpoint) {
     var found = InlineArray<16, hotaru_interface>(repeating: hotaru_interface())
     var span = found.mutableSpan
     let count = unsafe span.withUnsafeMutableBufferPointer {
-      unsafe Int(hotaru_ipv4_interfaces(socket, $0.baseAddress, Int32(Self.max)))
+      unsafe Int(hotaru_ipv4_interfaces($0.baseAddress, Int32(Self.max)))
     }
     for position in 0..<count {
       let interface = found[position]

@@ -1,9 +1,17 @@
-// A datagram's outside. Until the encrypted sessions come, a link is two tokens: each end has shown that it
-// receives at its address by echoing what was sent there. A token is a keyed hash of the address, so an address
-// that has proven nothing costs no memory here, and is never sent more bytes than it sent.
+// What comes in and what goes out: hellos for everybody, sealed datagrams for those with a session.
 
 import Identity
 import Wire
+
+/// What became of something that was to be sent past the queue.
+public enum Emission: BitwiseCopyable, Sendable {
+  /// It cannot be sent: no session, or nothing to be sent.
+  case nothing
+  /// It waits in a queue.
+  case queued
+  /// It was written: a datagram to this address.
+  case datagram(Endpoint)
+}
 
 /// A datagram that passed: who sent it, and the frames in it.
 public struct Received: ~Escapable {
@@ -12,17 +20,25 @@ public struct Received: ~Escapable {
   /// Its frames.
   public let frames: RawSpan
 
-  @_lifetime(copy frames)
+  @_lifetime(immortal)
   init(member: Int, frames: RawSpan) {
     self.member = member
-    self.frames = frames
+    self.frames = unsafe _overrideLifetime(frames, copying: ())
   }
 }
 
 extension Mesh {
-  /// Takes a datagram. Hellos are dealt with here; frames of a linked member are handed on.
-  @_lifetime(copy datagram)
+  // MARK: In
+
+  /// Takes a datagram. What makes sessions is dealt with here; frames of a member are handed on, and are good until
+  /// the next datagram is taken.
+  @_lifetime(immortal)
   public mutating func receive(_ datagram: RawSpan, from source: Endpoint, at now: Instant) -> Received? {
+    receive(datagram, from: Path(source), at: now)
+  }
+
+  @_lifetime(immortal)
+  mutating func receive(_ datagram: RawSpan, from path: Path, at now: Instant) -> Received? {
     let view: DatagramView
     do {
       view = try DatagramView(datagram)
@@ -30,111 +46,239 @@ extension Mesh {
       if error == .version { counters.version += 1 } else { counters.malformed += 1 }
       return nil
     }
-    guard view.networkTag == network.tag else {
+    if view.type == .sealed { return receiveSealed(datagram, view.content, from: path, at: now) }
+    var reader = ByteReader(view.content)
+    guard let tag = try? reader.u32(), tag == network.tag else {
       counters.foreignNetwork += 1
       return nil
     }
     switch view.type {
-    case .hello:
-      receiveHello(view.content, from: source, at: now)
+    case .hello: receiveHello(reader.rest(), from: path, at: now)
+    case .initiation: receiveInitiation(datagram, reader.rest(), from: path, at: now)
+    case .response: receiveResponse(datagram, reader.rest(), from: path, at: now)
+    case .cookie: receiveCookie(reader.rest(), at: now)
+    case .sealed: break
+    }
+    return nil
+  }
+
+  @_lifetime(immortal)
+  private mutating func receiveSealed(
+    _ datagram: RawSpan, _ content: RawSpan, from path: Path, at now: Instant
+  ) -> Received? {
+    var reader = ByteReader(content)
+    guard let index = try? reader.u32(), let counter = try? reader.u64(), let slot = keys.slot(index),
+      keys[slot].state == .session || keys[slot].state == .candidate
+    else {
+      counters.unproven += 1
       return nil
-    case .frames:
-      var reader = ByteReader(view.content)
-      guard let echo = try? reader.u64() else {
-        counters.malformed += 1
-        return nil
+    }
+    guard keys[slot].window.admits(counter) else {
+      counters.replayed += 1
+      return nil
+    }
+    // What others pass on has its own place: it is opened while the datagram that brought it is being read.
+    var room = plain.mutableBytes(at: path.isRelayed ? Limits.datagramBytes : 0, count: Limits.datagramBytes)
+    guard
+      let length = SessionCipher.open(reader.rest(), key: keys[slot].receiveKey, counter: counter, into: &room)
+    else {
+      counters.unproven += 1
+      return nil
+    }
+    let isNewest = keys[slot].window.take(counter)
+    if keys[slot].state == .candidate {
+      establish(slot, epochKnown: keys[slot].epochKnown, at: now)
+      guard keys[slot].state == .session else { return nil }
+    }
+    guard let member = members.index(of: keys[slot].id) else { return nil }
+    counters.received += 1
+    counters.receivedBytes += UInt64(datagram.byteCount)
+    showsLife(member, at: now)
+    members[member].usedAt = now
+    if isNewest, slot == members[member].session { roam(member, to: path, bytes: datagram.byteCount) }
+    if !members[member].isAlive, members[member].state != .left { admit(member, at: now) }
+    let frames = plain.bytes(at: path.isRelayed ? Limits.datagramBytes : 0, count: length)
+    return Received(member: member, frames: frames)
+  }
+
+  /// An authentic datagram came from `path`. A new address has not shown that it receives: until it does, it is not
+  /// sent more than came from it.
+  mutating func roam(_ member: Int, to path: Path, bytes: Int) {
+    if members[member].path == path {
+      // No more than is ever owed at once, so that the sum does not overflow.
+      if members[member].pathAllowance < 1 << 20 { members[member].pathAllowance += UInt32(bytes) }
+      return
+    }
+    // Straight is better than through others; the routes say when it must be through others.
+    guard !path.isRelayed else { return }
+    setPath(member, path)
+    members[member].pathAllowance = UInt32(bytes)
+    members[member].pathPing = drawIndex()
+  }
+
+  // MARK: Out
+
+  /// Writes the next datagram to be sent, or answers nil when none waits.
+  public mutating func nextDatagram(into writer: inout ByteWriter) -> (endpoint: Endpoint, isMulticast: Bool)? {
+    while let entry = queue.pop() {
+      if entry.member < 0 {
+        if entry.isMulticast || !entry.path.isRelayed {
+          writer.bytes(queue.bytes(entry))
+          return (entry.path.endpoint, entry.isMulticast)
+        }
+        continue
       }
-      guard echo == token(for: source), let member = members.index(at: source) else {
-        counters.unproven += 1
-        return nil
-      }
-      counters.received += 1
-      counters.receivedBytes += UInt64(datagram.byteCount)
-      members[member].heardAt = now
-      return Received(member: member, frames: reader.rest())
+      let member = members[entry.member]
+      guard member.session != 0, mayUse(entry.member, bytes: entry.byteCount) else { continue }
+      let frames = queue.bytes(entry)
+      seal(member.session, plainBytes: frames.byteCount, into: &writer) { $0.bytes(frames) }
+      return (member.path.endpoint, false)
+    }
+    return nil
+  }
+
+  /// Queues a frame of exactly `contentBytes` bytes for member `index`; dropped when it has no session.
+  public mutating func send(
+    _ type: FrameType, contentBytes: Int, to index: Int, _ emit: (inout ByteWriter) -> Void
+  ) {
+    guard members[index].session != 0 else { return }
+    queue.appendFrame(type, contentBytes: contentBytes, member: index, emit)
+  }
+
+  /// Writes a whole datagram with one frame for member `index`, past the queue: for bulk, which is made when
+  /// there is room and never waits.
+  public mutating func emitDatagram(
+    _ type: FrameType, contentBytes: Int, to index: Int, into writer: inout ByteWriter,
+    _ emit: (inout ByteWriter) -> Void
+  ) -> Emission {
+    let member = members[index]
+    guard member.session != 0, mayUse(index, bytes: contentBytes + 3) else { return .queued }
+    seal(member.session, plainBytes: contentBytes + 3, into: &writer) {
+      $0.u8(type.code)
+      $0.u16(UInt16(contentBytes))
+      emit(&$0)
+    }
+    return .datagram(member.path.endpoint)
+  }
+
+  private static let pingBytes = 3 + PingFrame.byteCount
+
+  /// Asks the new address of a member, in a datagram of its own: what else waits must not use up what it may get.
+  mutating func askPath(_ index: Int, _ frame: PingFrame) {
+    guard members[index].session != 0, mayUse(index, bytes: Self.pingBytes, kept: 0) else { return }
+    var writer = ByteWriter(scratch.mutableBytes(at: 0, count: Self.pingBytes + DatagramView.sealedOverheadBytes))
+    seal(members[index].session, plainBytes: Self.pingBytes, into: &writer) {
+      $0.u8(FrameType.ping.code)
+      $0.u16(UInt16(PingFrame.byteCount))
+      frame.emit(into: &$0)
+    }
+    queue.append(to: members[index].path, writer.written)
+  }
+
+  /// Whether a datagram may go to where the member was last heard; `kept` bytes remain for the ping that asks there.
+  private func mayUse(
+    _ index: Int, bytes: Int, kept: Int = pingBytes + DatagramView.sealedOverheadBytes
+  ) -> Bool {
+    guard members[index].pathAllowance != .max else { return true }
+    let total = UInt32(bytes + DatagramView.sealedOverheadBytes)
+    guard members[index].pathAllowance >= total + UInt32(kept) else { return false }
+    members[index].pathAllowance -= total
+    return true
+  }
+
+  /// Writes a sealed datagram around `plainBytes` bytes that `emit` writes.
+  mutating func seal(
+    _ slot: Int, plainBytes: Int, into writer: inout ByteWriter, _ emit: (inout ByteWriter) -> Void
+  ) {
+    let counter = keys[slot].sendCounter
+    keys[slot].sendCounter += 1
+    let key = keys[slot].sendKey
+    DatagramView.emitHead(.sealed, into: &writer)
+    writer.u32(keys[slot].remoteIndex)
+    writer.u64(counter)
+    let start = writer.count
+    emit(&writer)
+    precondition(writer.count == start + plainBytes)
+    writer.skip(SessionCipher.tagBytes)
+    writer.change(from: start) { (span: inout MutableRawSpan) in
+      SessionCipher.seal(&span, plainBytes: plainBytes, key: key, counter: counter)
     }
   }
 
-  /// What `endpoint` has to echo: never zero.
-  func token(for endpoint: Endpoint) -> UInt64 {
-    var storage = InlineArray<24, UInt8>(repeating: 0)
-    var span = storage.mutableSpan
-    var writer = unsafe ByteWriter(span.mutableBytes)
-    writer.u64(endpoint.high)
-    writer.u64(endpoint.low)
-    writer.u32(endpoint.scope)
-    writer.u16(endpoint.port)
-    return shortHash(writer.written, key: tokenKey) | 1
+  // MARK: Hellos
+
+  private func sealHello(into writer: inout ByteWriter, nonce: Code, secret: Int) {
+    DatagramView.emitHead(.hello, into: &writer)
+    writer.u32(network.tag)
+    nonce.emit(into: &writer)
+    let start = writer.count
+    HelloContent.emit(selfRecord.bytes(at: 0, count: selfRecordBytes), into: &writer)
+    writer.skip(SessionCipher.tagBytes)
+    let key = helloKey(nonce, secret)
+    writer.change(from: start) { (span: inout MutableRawSpan) in
+      SessionCipher.seal(&span, plainBytes: HelloContent.byteCount, key: key, counter: 0)
+    }
   }
 
-  mutating func sendHello(to endpoint: Endpoint, echo: UInt64, epochKnown: UInt32) {
+  /// A key of its own for every hello, so that no nonce repeats whoever draws it.
+  private func helloKey(_ nonce: Code, _ secret: Int) -> Bytes32 {
+    nonce.key.withBytes { keyedDigest(secrets[secret].hello, of: $0.extracting(0..<16)) }
+  }
+
+  /// Sends a hello to an address, or to the multicast group when `path` is none.
+  mutating func sendHello(to endpoint: Endpoint) {
     guard selfRecordBytes > 0 else { return }
-    let tag = network.tag
-    let mine = token(for: endpoint)
-    let record = selfRecord.bytes(at: 0, count: selfRecordBytes)
-    queue.append(to: endpoint, byteCount: Limits.helloBytes) { writer in
-      HelloView.emit(
-        networkTag: tag, token: mine, echo: echo, epochKnown: epochKnown, record: record, into: &writer)
-    }
+    var writer = ByteWriter(scratch.mutableBytes(at: 0, count: Limits.helloBytes))
+    sealHello(into: &writer, nonce: Code(random.next()), secret: 0)
+    queue.append(to: Path(endpoint), isMulticast: endpoint.isNone, writer.written)
   }
 
-  private mutating func receiveHello(_ content: RawSpan, from source: Endpoint, at now: Instant) {
-    guard let hello = try? HelloView(content), let body = try? NodeRecordView(hello.record.body) else {
+  private mutating func receiveHello(_ content: RawSpan, from path: Path, at now: Instant) {
+    var reader = ByteReader(content)
+    guard !path.isRelayed, let nonce = try? reader.bytes(16) else {
       counters.malformed += 1
       return
     }
-    let author = hello.record.author
-    if author == selfID && body.instance == selfInstance { return }  // the own multicast
-    let isProven = hello.echo == token(for: source)
-    let known = members.index(of: author)
-    guard isProven else {
-      // Unknown address: one answer for one question of the same size, and nothing is remembered.
-      guard takeHello() else { return }
-      guard network.isSigned(hello.record) else {
-        counters.badSignature += 1
+    let sealed = reader.rest()
+    var isOpen = false
+    for secret in 0..<(hasOtherSecret ? 2 : 1) where !isOpen {
+      var room = scratch.mutableBytes(at: 0, count: HelloContent.byteCount)
+      isOpen =
+        SessionCipher.open(sealed, key: helloKey(Code(nonce), secret), counter: 0, into: &room) != nil
+    }
+    guard isOpen else {
+      counters.unproven += 1
+      return
+    }
+    guard let record = try? HelloContent.record(scratch.bytes(at: 0, count: HelloContent.byteCount)),
+      let body = try? NodeRecordView(record.body)
+    else {
+      counters.malformed += 1
+      return
+    }
+    if record.author == selfID && body.instance == selfInstance { return }  // the own multicast
+    if let known = members.index(of: record.author) {
+      // Who is there already, in this life and heard of lately, needs nothing.
+      let member = members[known]
+      if member.isAlive, member.instance == body.instance, now - member.heardAt < .seconds(3) { return }
+      // An earlier life: somebody plays an old hello again, or a home was restored from a backup. That one is told the
+      // epoch where it must begin, before it signs anything; its life before it is silent.
+      if record.sequence.epoch < member.epoch, member.isAlive, now - member.heardAt < .milliseconds(1_500) {
         return
       }
-      counters.challenged += 1
-      sendHello(to: source, echo: hello.token, epochKnown: known.map { members[$0].epoch } ?? 0)
-      return
-    }
-    if let known, members[known].isAlive, members[known].endpoint == source,
-      members[known].instance == body.instance, members[known].token == hello.token
-    {
-      members[known].heardAt = now
-      answered(epochKnown: hello.epochKnown)
-      return
     }
     guard takeHello() else { return }
-    guard network.isSigned(hello.record) else {
+    guard network.isSigned(record) else {
       counters.badSignature += 1
       return
     }
-    if author == selfID {
-      happened(.cloned)
-      return
-    }
-    answered(epochKnown: hello.epochKnown)
-    guard known.map({ members[$0].isAlive }) == true || members.aliveCount < Limits.linksMax else {
-      counters.tableFull += 1
-      return
-    }
-    if let known, members[known].isAlive, members[known].instance != body.instance,
-      members[known].endpoint != source
+    if let known = members.index(of: record.author), members[known].isAlive,
+      members[known].instance != body.instance, members[known].path != path
     {
       // A card that moved, or two of them: whoever was here until now is told, and finds out.
-      tell(known, hello.record.bytes, source)
+      tell(known, record.bytes, path.endpoint)
     }
-    if let known, hello.record.sequence.epoch < members[known].epoch {
-      // A hello of an earlier life that was on its way for long, or a home restored from a backup: that one hears
-      // from the answer above which epoch it must begin.
-      counters.unexpected += 1
-      sendHello(to: source, echo: hello.token, epochKnown: members[known].epoch)
-      return
-    }
-    let isNewLife = known.map { members[$0].instance != body.instance } ?? true
-    guard hello.token != 0, let row = upsert(hello.record, body, at: now) else { return }
-    link(row, at: source, token: hello.token, isNewLife: isNewLife, now: now)
+    initiate(to: record.author, at: path, isHeard: true, now: now)
   }
 
   /// Whether another hello may be verified now.
@@ -145,30 +289,5 @@ extension Mesh {
     }
     helloAllowance -= 1
     return true
-  }
-
-  private mutating func link(_ row: Int, at source: Endpoint, token: UInt64, isNewLife: Bool, now: Instant) {
-    let wasAlive = members[row].isAlive
-    if let other = members.index(at: source), other != row {
-      // The address belongs to somebody else now.
-      changeState(other, to: .failed, at: now)
-      members[other].endpoint = .none
-      happened(.failed(other))
-    }
-    members[row].endpoint = source
-    members[row].heardAt = now
-    if !wasAlive { changeState(row, to: .alive, at: now) }
-    members[row].token = token
-    members[row].transfers = 0
-    // The other end may still wait for its proof.
-    sendHello(to: source, echo: token, epochKnown: members[row].epoch)
-    guard !wasAlive || isNewLife else { return }
-    // Who is back before it was missed knows nothing of what was under way, nor of anybody.
-    happened(wasAlive ? .restarted(row) : .joined(row))
-    // News travels at once: everybody hears of the newcomer, and the newcomer of everybody.
-    for other in 0..<members.count where members[other].isAlive && other != row {
-      tell(row, about: other)
-      tell(other, about: row)
-    }
   }
 }

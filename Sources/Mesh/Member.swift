@@ -10,7 +10,9 @@ public struct Member: BitwiseCopyable, Sendable {
   public var id: NodeID
   /// Its life: another instance is another start.
   public var instance: UInt64 = 0
-  /// Time of its node record; a newer one replaces it.
+  /// Epoch and time of its node record; a newer one replaces it. The epoch comes first, because a board without a
+  /// clock is back in 1970 after each start.
+  var recordEpoch: UInt32 = 0
   var recordTime = Timestamp(rawValue: 0)
   /// Length of its node record.
   var recordBytes: UInt16 = 0
@@ -26,10 +28,25 @@ public struct Member: BitwiseCopyable, Sendable {
   public var cell: UInt32 = 0
   /// Highest epoch seen in a verified record of it.
   public var epoch: UInt32 = 0
-  /// Where it is reached, or is said to be.
-  public var endpoint = Endpoint.none
-  /// What it wants to see echoed; 0 when it has told none.
-  var token: UInt64 = 0
+  /// How it is reached, or is said to be.
+  public internal(set) var path = Path.none
+  /// Its address; none when it is not known, or when others pass on.
+  public var endpoint: Endpoint { path.endpoint }
+  /// Row of the keys that are shared with it, and of those before them; 0 for none.
+  var session = 0
+  var formerSession = 0
+  /// Its life as the session knows it.
+  var sessionInstance: UInt64 = 0
+  /// Whether it began a new life without having been missed.
+  var isRestarted = false
+  /// The highest of its initiations that was confirmed.
+  var handshakeSequence = Sequence(rawValue: 0)
+  /// Bytes that it may be sent until it shows that it receives where it is; the maximum once it has.
+  var pathAllowance = UInt32.max
+  /// The number of the pings that are sent there until then, drawn for each address.
+  var pathPing: UInt32 = 0
+  /// When something was last sent to it or came from it.
+  var usedAt = Instant.zero
   /// When a datagram of it was last accepted.
   public var heardAt = Instant.zero
   /// Since when it is in its state.
@@ -39,6 +56,17 @@ public struct Member: BitwiseCopyable, Sendable {
   /// Smoothed round-trip time in microseconds; 0 when never measured.
   public var roundTripMicroseconds: UInt32 = 0
   var pingSentAt = Instant.zero
+  var pingNumber: UInt32 = 0
+  /// When it was last probed, or a ping or its answer came from it.
+  var lookedAt = Instant.zero
+  /// When it fails unless it shows life; never while it is not suspected.
+  var suspectUntil = Instant.never
+  var suspectPingAt = Instant.never
+  var suspectCount: UInt8 = 0
+  /// Whether it is at an address that the configuration names.
+  var isConfigured = false
+  /// Digest of the members that it knows to be there, as it last said.
+  var membersDigest: UInt32 = 0
   var helloAt = Instant.zero
   var helloAttempts: UInt8 = 0
   /// Busy share as it last said, in 1/255.
@@ -47,12 +75,22 @@ public struct Member: BitwiseCopyable, Sendable {
   public var free: UInt8 = 255
   /// Flags of its last ping.
   public var flags: UInt16 = 0
+  /// Digest of its DAG in its last ping.
+  public var digest: UInt64 = 0
   /// Shards under way to it.
   public var transfers: UInt8 = 0
   /// Shards that it announced and did not deliver right, or accepted and did not store.
   public var blameCount: UInt16 = 0
 
   init(id: NodeID) { self.id = id }
+
+  /// Whether a node record is newer than the one that is known.
+  func isNews(_ record: borrowing RecordView) -> Bool {
+    if recordBytes == 0 || record.sequence.epoch != recordEpoch {
+      return recordBytes == 0 || record.sequence.epoch > recordEpoch
+    }
+    return record.time > recordTime
+  }
 
   /// Linked and answering.
   public var isAlive: Bool { state == .alive }
@@ -64,6 +102,7 @@ public struct MemberTable: ~Copyable {
 
   private let members: Table<Member>
   private let prefixes: Table<UInt64>
+  private let agreementKeys: Table<Bytes32>
   private let records: Region
   /// Members known.
   public private(set) var count = 0
@@ -72,13 +111,14 @@ public struct MemberTable: ~Copyable {
 
   /// Bytes that a table of `capacity` members reserves.
   public static func byteCount(_ capacity: Int) -> Int {
-    capacity * (MemoryLayout<Member>.stride + 8 + recordBytesMax)
+    capacity * (MemoryLayout<Member>.stride + 8 + 32 + recordBytesMax)
   }
 
   /// Reserves a table.
   public init(capacity: Int) {
     members = Table(unwritten: capacity)
     prefixes = Table(zeroed: capacity)
+    agreementKeys = Table(unwritten: capacity)
     records = Region(byteCount: capacity * Self.recordBytesMax)
   }
 
@@ -99,13 +139,17 @@ public struct MemberTable: ~Copyable {
     for index in 0..<count where prefixes[index] == prefix { return index }
     return nil
   }
-  /// The index of the linked member at `endpoint`, or nil.
+  /// The index of the member with a session at `endpoint`, or nil.
   func index(at endpoint: Endpoint) -> Int? {
-    for index in 0..<count where members[index].endpoint == endpoint && members[index].token != 0 {
+    for index in 0..<count where members[index].session != 0 && members[index].endpoint == endpoint {
       return index
     }
     return nil
   }
+
+  /// The public agreement key of member `index`; zero when it has not been needed.
+  func agreementKey(_ index: Int) -> Bytes32 { agreementKeys[index] }
+  func setAgreementKey(_ index: Int, _ key: Bytes32) { agreementKeys[index] = key }
 
   /// The node record of member `index`; empty when none is known.
   @_lifetime(immortal)
@@ -118,11 +162,14 @@ public struct MemberTable: ~Copyable {
     members[index].recordBytes = UInt16(record.byteCount)
   }
 
+  /// Whether somebody new needs the row of somebody who is gone.
+  var isFull: Bool { count == members.count }
+
   /// A row for `id`: a new one, or that of the member that has been gone the longest and at least
   /// `Limits.forgetAfter` when the table is full. Nil when everybody is needed.
   mutating func add(_ id: NodeID, at now: Instant) -> Int? {
     var row = count
-    if row == members.count {
+    if isFull {
       guard let oldest = oldestGone(at: now) else { return nil }
       row = oldest
     } else {
@@ -133,10 +180,12 @@ public struct MemberTable: ~Copyable {
     member.stateSince = now
     members[row] = member
     prefixes[row] = id.prefix
+    agreementKeys[row] = .zero
     return row
   }
 
-  private func oldestGone(at now: Instant) -> Int? {
+  /// Who makes room for somebody new; nil when everybody is needed.
+  func oldestGone(at now: Instant) -> Int? {
     var best: Int?
     for index in 0..<count {
       let member = members[index]

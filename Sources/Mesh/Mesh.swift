@@ -11,24 +11,28 @@ public struct MeshCounters: BitwiseCopyable, Sendable {
   public var received: UInt64 = 0
   /// Bytes of datagrams accepted.
   public var receivedBytes: UInt64 = 0
-  /// Datagrams of another network.
+  /// Datagrams of another network, readable only where they are not sealed.
   public var foreignNetwork: UInt64 = 0
   /// Datagrams or frames that are not canonical, too short or too long.
   public var malformed: UInt64 = 0
   /// Datagrams of another format version.
   public var version: UInt64 = 0
-  /// Hellos from addresses that have proven nothing, answered by one of the same size; nothing was remembered.
+  /// Initiations that were answered with a cookie, because there were too many.
   public var challenged: UInt64 = 0
-  /// Frames from an address that has not echoed its token.
+  /// Datagrams that are not made with a secret of this network, or not with the keys of a session.
   public var unproven: UInt64 = 0
+  /// Datagrams and initiations that have come before.
+  public var replayed: UInt64 = 0
   /// Records whose signature is wrong.
   public var badSignature: UInt64 = 0
   /// Vertices that were here already.
   public var duplicateVertices: UInt64 = 0
-  /// Vertices and hellos over the rate that is checked.
+  /// Vertices, hellos and handshakes over the rate that is checked.
   public var overRate: UInt64 = 0
   /// Links or members refused because a table is full.
   public var tableFull: UInt64 = 0
+  /// Members that this node has begun to suspect.
+  public var suspicions: UInt64 = 0
   /// Frames that make no sense at this time: an unknown transfer, an answer nobody waits for.
   public var unexpected: UInt64 = 0
   /// All zero.
@@ -72,15 +76,38 @@ public struct Mesh: ~Copyable {
   var eventCount = 0
   var tickAt = Instant.zero
   var helloAt = Instant.zero
+  var helloPause = Limits.helloEveryFirst
   var pingNumber: UInt32 = 0
   var gossipCursor = 0
+  var probe = Probe()
+  /// How slow this node seems to be, 0 to `Limits.healthMax`.
+  var health: UInt64 = 0
+  let probesForOthers: Table<ProbeForOther>
+  var refilledAt = Instant.zero
   var helloAllowance = Limits.hellosPerSecond
+  /// The keys of this node and of the network.
+  let agreement: AgreementKey
+  let secrets: InlineArray<2, SecretKeys>
+  let hasOtherSecret: Bool
+  var random: SecretStream
+  var keys = KeyTable()
+  /// The epoch of this node's initiations, and how many there were.
+  var selfEpoch: UInt32 = 0
+  var handshakeCounter: UInt32 = 0
+  var handshakeAllowance = Limits.handshakesPerSecond
+  let sources: Table<HandshakeSource>
+  let cookies: Table<KeptCookie>
+  var cookieSecret = Bytes32.zero
+  var cookieUntil = Instant.zero
+  /// Where messages of handshakes are made, and where datagrams are opened: one that came straight, one passed on.
+  let scratch = Region(byteCount: 1_024)
+  let plain = Region(byteCount: 2 * Limits.datagramBytes)
   /// The highest epoch that somebody knows for this node's key; 0 when nobody does.
   public private(set) var epochHeard: UInt32 = 0
   /// Whether somebody has answered a hello.
   public private(set) var hasHeardAnswer = false
-  /// What goes into pings: load, free space, flags.
-  public var selfPing = PingFrame(number: 0, load: 0, free: 255, flags: 0)
+  /// What goes into pings: load, free space, flags, digest of the DAG.
+  public var selfPing = PingFrame(number: 0, load: 0, free: 255, flags: 0, members: 0, digest: 0)
 
   /// Bytes that a mesh with `members` members reserves, without its queue.
   public static func byteCount(members: Int) -> Int {
@@ -88,16 +115,35 @@ public struct Mesh: ~Copyable {
       + Table<Endpoint>.byteCount(Limits.configuredPeersMax)
   }
 
-  /// A mesh around the node `selfID`. `entropy` keys the tokens.
+  /// Bytes that the sessions reserve.
+  public static let sessionBytes =
+    KeyTable.byteCount + Table<ProbeForOther>.byteCount(ProbeForOther.countMax)
+    + Table<HandshakeSource>.byteCount(HandshakeSource.countMax)
+    + Table<KeptCookie>.byteCount(Limits.cookiesMax) + 1_024 + 2 * Limits.datagramBytes
+
+  /// A mesh around the node `selfID`, whose agreement key is `agreement`. Everything that must be unpredictable is
+  /// drawn from `entropy`.
   public init(
-    network: Network, selfID: NodeID, instance: UInt64, town: NodeID, entropy: (UInt64, UInt64), members: Int,
-    usesMulticast: Bool, peers configured: InlineArray<16, Endpoint>, peerCount: Int
+    network: Network, secrets: NetworkSecrets, selfID: NodeID, agreement: AgreementKey, instance: UInt64,
+    town: NodeID, entropy: Bytes32, members: Int, usesMulticast: Bool, peers configured: InlineArray<16, Endpoint>,
+    peerCount: Int
   ) {
     self.network = network
     self.selfID = selfID
+    self.agreement = agreement
+    self.secrets = [
+      SecretKeys(secrets.present, network: network, own: agreement.publicKey),
+      SecretKeys(secrets.other ?? secrets.present, network: network, own: agreement.publicKey),
+    ]
+    hasOtherSecret = secrets.other != nil
+    random = SecretStream(seed: entropy)
+    let drawn = random.next()
+    tokenKey = drawn.withBytes { ($0.loadWord(at: 0), $0.loadWord(at: 8)) }
+    probesForOthers = Table(repeating: ProbeForOther(), count: ProbeForOther.countMax)
+    sources = Table(repeating: HandshakeSource(), count: HandshakeSource.countMax)
+    cookies = Table(repeating: KeptCookie(), count: Limits.cookiesMax)
     selfInstance = instance
     self.town = town
-    tokenKey = entropy
     self.usesMulticast = usesMulticast
     selfRecord = Region(byteCount: MemberTable.recordBytesMax)
     peers = Table(repeating: .none, count: Limits.configuredPeersMax)
@@ -108,10 +154,18 @@ public struct Mesh: ~Copyable {
     events = Table(repeating: .cloned, count: 32)
   }
 
-  /// The node's own record, which hellos carry. At most `Limits.nodeRecordBytes`.
-  public mutating func setSelfRecord(_ record: RawSpan) {
+  /// The node's own record, which hellos carry, made in `epoch`. At most `Limits.nodeRecordBytes`.
+  public mutating func setSelfRecord(_ record: RawSpan, epoch: UInt32) {
     selfRecord.write(record, at: 0)
     selfRecordBytes = record.byteCount
+    selfEpoch = epoch
+    for index in 0..<members.count where members[index].isAlive { tellSelf(to: index) }
+  }
+
+  /// Tells member `index` of this node.
+  mutating func tellSelf(to index: Int) {
+    guard selfRecordBytes > 0 else { return }
+    tell(index, selfRecord.bytes(at: 0, count: selfRecordBytes), .none)
   }
 
   /// The next thing that happened, or nil.
@@ -135,104 +189,50 @@ public struct Mesh: ~Copyable {
     epochHeard = max(epochHeard, epochKnown)
   }
 
-  // MARK: Sending
+  // MARK: Hellos and handshakes
 
-  /// Queues a frame of exactly `contentBytes` bytes for member `index`; dropped when it is not linked.
-  public mutating func send(
-    _ type: FrameType, contentBytes: Int, to index: Int, _ emit: (inout ByteWriter) -> Void
-  ) {
-    let member = members[index]
-    guard member.token != 0 else { return }
-    let tag = network.tag
-    queue.appendFrame(
-      type, contentBytes: contentBytes, member: index, to: member.endpoint,
-      head: { writer in
-        DatagramView.emitHead(networkTag: tag, type: .frames, into: &writer)
-        writer.u64(member.token)
-      }, emit)
+  mutating func greet(at now: Instant) {
+    var isLonely = false
+    for index in 0..<peerCount where members.index(at: peers[index]) == nil {
+      sendHello(to: peers[index])
+      isLonely = true
+    }
+    if usesMulticast { sendHello(to: .none) }
+    // Often at first, then seldom: who comes later greets for itself.
+    helloAt = now + helloPause
+    helloPause = min(helloPause * 2, isLonely ? Limits.helloEveryLonely : Limits.helloEvery)
   }
 
-  /// Writes a whole datagram with one frame for member `index`, past the queue: for bulk, which is made when
-  /// there is room and never waits.
-  public func emitDatagram(
-    _ type: FrameType, contentBytes: Int, to index: Int, into writer: inout ByteWriter,
-    _ emit: (inout ByteWriter) -> Void
-  ) -> Endpoint {
-    let member = members[index]
-    DatagramView.emitHead(networkTag: network.tag, type: .frames, into: &writer)
-    writer.u64(member.token)
-    writer.u8(type.code)
-    writer.u16(UInt16(contentBytes))
-    emit(&writer)
-    return member.endpoint
-  }
-
-  // MARK: Time
-
-  /// When `tick` is to be called.
-  public var nextDeadline: Instant { tickAt }
-
-  /// Sends what is due: hellos, pings, rumours; notices who is silent.
-  public mutating func tick(at now: Instant) {
-    guard now >= tickAt else { return }
-    let isFirst = tickAt == .zero
-    tickAt = now + .milliseconds(250)
-    helloAllowance = min(Limits.hellosPerSecond, helloAllowance + Limits.hellosPerSecond / 4)
-    for index in 0..<members.count { attend(index, at: now) }
-    if now >= helloAt || isFirst {
-      helloAt = now + Limits.helloEvery
-      greet(at: now)
+  /// Gives up handshakes that nobody has answered or confirmed.
+  mutating func expireHandshakes(at now: Instant) {
+    guard keys.count(.attempt) + keys.count(.candidate) > 0 else { return }
+    for slot in 1..<keys.count where keys[slot].state == .attempt || keys[slot].state == .candidate {
+      if now - keys[slot].since > Limits.handshakeTimeout { keys.free(slot) }
     }
   }
 
-  private mutating func attend(_ index: Int, at now: Instant) {
-    let member = members[index]
-    switch member.state {
-    case .alive:
-      if now - member.heardAt > Limits.failureAfter {
+  /// Keys are replaced in time: by the end that made them, or a quarter later by the other.
+  mutating func renew(_ index: Int, at now: Instant) {
+    let former = members[index].formerSession
+    if former != 0, now - keys[former].since > Limits.rejectAfter {
+      keys.free(former)
+      members[index].formerSession = 0
+    }
+    let slot = members[index].session
+    let age = now - keys[slot].since
+    if age > Limits.rejectAfter {
+      endSession(index)
+      if members[index].isAlive {
         changeState(index, to: .failed, at: now)
         happened(.failed(index))
-      } else if now - member.pingSentAt >= Limits.heartbeat {
-        ping(index, at: now)
-        rumour(to: index)
       }
-    case .known, .failed:
-      guard now >= member.helloAt, !member.endpoint.isNone else { return }
-      // Doubling from 1 s to a minute: one attempt with back-off per destination.
-      members[index].helloAttempts = min(member.helloAttempts + 1, 6)
-      members[index].helloAt = now + Interval.seconds(min(60, 1 << UInt64(member.helloAttempts)))
-      sendHello(to: member.endpoint, echo: 0, epochKnown: member.epoch)
-    case .left: break
+      return
     }
-  }
-
-  private mutating func greet(at now: Instant) {
-    guard selfRecordBytes > 0 else { return }
-    if usesMulticast {
-      let tag = network.tag
-      let record = selfRecord.bytes(at: 0, count: selfRecordBytes)
-      queue.append(to: .none, isMulticast: true, byteCount: Limits.helloBytes) { writer in
-        HelloView.emit(networkTag: tag, token: 0, echo: 0, epochKnown: 0, record: record, into: &writer)
-      }
-    }
-    for index in 0..<peerCount where members.index(at: peers[index]) == nil {
-      sendHello(to: peers[index], echo: 0, epochKnown: 0)
-    }
-  }
-
-  private mutating func ping(_ index: Int, at now: Instant) {
-    pingNumber &+= 1
-    members[index].pingSentAt = now
-    var frame = selfPing
-    frame.number = pingNumber
-    send(.ping, contentBytes: PingFrame.byteCount, to: index) { frame.emit(into: &$0) }
-  }
-
-  /// Tells member `to` of one other member, a different one each time.
-  private mutating func rumour(to index: Int) {
-    guard members.count > 1 else { return }
-    gossipCursor = (gossipCursor + 1) % members.count
-    tell(index, about: gossipCursor)
+    let isOld = age * 4 > Limits.rekeyAfter * (keys[slot].isInitiator ? 4 : 5)
+    guard members[index].isAlive, isOld || keys[slot].sendCounter > Limits.rekeyAfterCount else { return }
+    guard now >= members[index].helloAt else { return }
+    members[index].helloAt = now + .seconds(5)
+    initiate(to: members[index].id, at: members[index].path, now: now)
   }
 
   mutating func tell(_ index: Int, about other: Int) {
@@ -243,19 +243,21 @@ public struct Mesh: ~Copyable {
 
   /// Tells member `index` of a node record and where its author is.
   mutating func tell(_ index: Int, _ record: RawSpan, _ endpoint: Endpoint) {
-    let bytes = record.byteCount + (endpoint.isLinkLocal ? 0 : endpoint.byteCount)
-    send(.member, contentBytes: bytes, to: index) { writer in
+    let isTold = !endpoint.isNone && !endpoint.isLinkLocal
+    send(.member, contentBytes: record.byteCount + (isTold ? endpoint.byteCount : 0), to: index) { writer in
       writer.bytes(record)
-      if !endpoint.isLinkLocal { endpoint.emit(into: &writer) }
+      if isTold { endpoint.emit(into: &writer) }
     }
   }
 
   mutating func changeState(_ index: Int, to state: MemberState, at now: Instant) {
     if members[index].isAlive { members.aliveCount -= 1 }
-    if state == .alive { members.aliveCount += 1 } else { members[index].token = 0 }
+    if state == .alive { members.aliveCount += 1 }
     members[index].state = state
     members[index].stateSince = now
     members[index].transfers = 0
+    members[index].suspectUntil = .never
+    tickAt = min(tickAt, now)
     if state != .alive {
       members[index].helloAttempts = 0
       members[index].helloAt = now + .seconds(1)
@@ -269,28 +271,9 @@ public struct Mesh: ~Copyable {
     }
   }
 
-  // MARK: Frames about members
+  func setPath(_ index: Int, _ path: Path) { members[index].path = path }
 
-  /// A ping came from member `index`.
-  public mutating func receivePing(_ content: RawSpan, from index: Int, isAnswer: Bool, at now: Instant) {
-    guard let frame = try? PingFrame(content) else {
-      counters.malformed += 1
-      return
-    }
-    members[index].load = frame.load
-    members[index].free = frame.free
-    members[index].flags = frame.flags
-    if isAnswer {
-      guard frame.number == pingNumber || now - members[index].pingSentAt < Limits.heartbeat else { return }
-      let sample = UInt32(min((now - members[index].pingSentAt).microseconds, 60_000_000))
-      let old = members[index].roundTripMicroseconds
-      members[index].roundTripMicroseconds = old == 0 ? max(1, sample) : max(1, (old * 7 + sample) / 8)
-    } else {
-      var answer = selfPing
-      answer.number = frame.number
-      send(.acknowledge, contentBytes: PingFrame.byteCount, to: index) { answer.emit(into: &$0) }
-    }
-  }
+  // MARK: Frames about members
 
   /// Member `index` says goodbye.
   public mutating func receiveGoodbye(_ content: RawSpan, from index: Int, at now: Instant) {
@@ -300,6 +283,7 @@ public struct Mesh: ~Copyable {
     }
     guard members[index].isAlive else { return }
     changeState(index, to: .left, at: now)
+    endSession(index)
     happened(.left(index))
   }
 
@@ -321,26 +305,35 @@ public struct Mesh: ~Copyable {
       endpoint = told
     }
     guard record.author != selfID else {
-      // The own earlier life, or a cloned card: if it is alive it answers a hello.
+      // The own earlier life, or a cloned card: if it is alive it answers an initiation.
       if body.instance != selfInstance, !endpoint.isNone, takeHello(), network.isSigned(record) {
-        sendHello(to: endpoint, echo: 0, epochKnown: 0)
+        initiate(to: selfID, at: Path(endpoint), now: now)
       }
       return
     }
+    let speaksForItself = members[index].id == record.author
     if let known = members.index(of: record.author) {
-      // A member that is linked speaks for itself.
-      guard !members[known].isAlive else { return }
-      guard members[known].instance != body.instance, record.time > members[known].recordTime else { return }
+      // What is known already; and a member with a session speaks for itself. Its clock may have begun anew with it.
+      let member = members[known]
+      let isOwnNewLife =
+        speaksForItself && body.instance == member.sessionInstance && body.instance != member.instance
+      guard isOwnNewLife || member.isNews(record) else { return }
+      guard speaksForItself || !members[known].isAlive else { return }
+      guard speaksForItself || members[known].instance != body.instance else { return }
     }
     guard network.isSigned(record) else {
       counters.badSignature += 1
       return
     }
     guard let row = upsert(record, body, at: now) else { return }
+    if speaksForItself {
+      admit(row, at: now)
+      return
+    }
     if !endpoint.isNone {
-      members[row].endpoint = endpoint
-    } else if members[row].endpoint.isNone {
-      members[row].endpoint = body.endpoints.0
+      setPath(row, Path(endpoint))
+    } else if members[row].path.isNone {
+      setPath(row, Path(body.endpoints.0))
     }
     if members[row].state == .left { changeState(row, to: .known, at: now) }
     members[row].helloAt = now
@@ -350,14 +343,16 @@ public struct Mesh: ~Copyable {
 
   /// Takes over a verified node record. Nil when there is no room.
   mutating func upsert(_ record: borrowing RecordView, _ body: borrowing NodeRecordView, at now: Instant) -> Int? {
-    let found = members.index(of: record.author) ?? members.add(record.author, at: now)
+    let found = members.index(of: record.author) ?? addMember(record.author, at: now)
     guard let row = found else {
       counters.tableFull += 1
       return nil
     }
     members.setRecord(row, record.bytes)
     members[row].instance = body.instance
+    members[row].recordEpoch = record.sequence.epoch
     members[row].recordTime = record.time
+    members[row].recordEpoch = record.sequence.epoch
     members[row].kind = body.kind
     members[row].capacityClass = body.capacityClass
     members[row].cell = body.cell

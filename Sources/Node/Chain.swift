@@ -62,7 +62,7 @@ extension LightNode where Flash: ~Copyable {
       kind: .nodeRecord, author: identity.publicKey, sequence: Sequence(epoch: epoch, counter: 0),
       time: timestamp(at: now))
     identity.emitRecord(head, body: body.written, in: network, into: &record)
-    mesh.setSelfRecord(record.written)
+    mesh.setSelfRecord(record.written, epoch: epoch)
   }
 
   private func emitOption(_ tag: UInt8, _ text: ShortText, into writer: inout ByteWriter) {
@@ -126,6 +126,7 @@ extension LightNode where Flash: ~Copyable {
     let id = network.id(of: record)
     if ring.slot(of: id) != nil {
       mesh.counters.duplicateVertices += 1
+      gossip.heardDuplicate(from: member, in: &mesh)
       ring.confirm(prefix: id.prefix)
       return
     }
@@ -155,6 +156,8 @@ extension LightNode where Flash: ~Copyable {
     case .duplicate: return
     case .equivocation(let slot):
       equivocated(slot, record, at: now)
+      // What others put on top of the refused one does not wait for it.
+      ring.bury(prefix: id.prefix)
       return
     case .inserted: break
     }
@@ -162,7 +165,7 @@ extension LightNode where Flash: ~Copyable {
     gossip.spread(bytes, id: id, from: member, in: &mesh, at: now)
     for index in 0..<vertex.parentCount {
       let parent = vertex.parent(index)
-      if ring.slot(of: parent) == nil {
+      if !ring.isHereOrGone(parent) {
         gossip.heard(of: parent.prefix, from: member, after: .milliseconds(20), at: now)
       }
     }
@@ -185,7 +188,9 @@ extension LightNode where Flash: ~Copyable {
 
   private mutating func addEvidence(_ proof: Evidence, from member: Int?, at now: Instant) {
     guard evidence.add(proof, in: network, at: now) else { return }
-    note(.warning, .equivocation, proof.first.head.author)
+    let head = proof.first.head
+    note(.warning, .equivocation, head.author)
+    ring.excludeFromFrontier(head.author.prefix, epoch: head.sequence.epoch)
     for other in 0..<mesh.members.count where mesh.members[other].isAlive && other != member {
       mesh.send(.evidence, contentBytes: Evidence.byteCount, to: other) { proof.emit(into: &$0) }
     }
@@ -201,42 +206,33 @@ extension LightNode where Flash: ~Copyable {
   }
 
   mutating func receiveHave(_ content: RawSpan, from member: Int, at now: Instant) {
-    guard content.byteCount % 8 == 0 else {
-      mesh.counters.malformed += 1
-      return
-    }
-    for offset in stride(from: 0, to: content.byteCount, by: 8) {
-      let prefix = content.loadWord(at: offset)
-      if ring.slot(prefix: prefix) != nil {
-        ring.confirm(prefix: prefix)
-      } else {
-        gossip.heard(of: prefix, from: member, after: Limits.wantAfter, at: now)
+    guard let list = vertexList(content) else { return }
+    for index in 0..<list.count {
+      if ring.slot(prefix: list[index]) != nil {
+        ring.confirm(prefix: list[index])
+      } else if !ring.isOverwritten(prefix: list[index]) {
+        gossip.heard(of: list[index], from: member, after: Limits.wantAfter, at: now)
       }
     }
   }
 
   mutating func receiveWant(_ content: RawSpan, from member: Int) {
-    guard content.byteCount % 8 == 0 else {
-      mesh.counters.malformed += 1
-      return
-    }
-    for offset in stride(from: 0, to: content.byteCount, by: 8) {
-      guard let slot = ring.slot(prefix: content.loadWord(at: offset)) else { continue }
-      gossip.push(ring.record(slot), to: member, in: &mesh)
+    guard let list = vertexList(content) else { return }
+    for index in 0..<list.count {
+      let prefix = list[index]
+      if let slot = ring.slot(prefix: prefix) {
+        guard gossip.give(ring.record(slot), to: member, in: &mesh) else { return }
+      } else if ring.isOverwritten(prefix: prefix) {
+        gossip.send(.goneVertex, contentBytes: 8, to: member, in: &mesh) { $0.u64(prefix) }
+      }
     }
   }
 
-  /// Tells a member which vertices have no child here: what it lacks it asks for, and their parents after that.
-  mutating func tellTips(to member: Int) {
-    var prefixes = InlineArray<16, UInt64>(repeating: 0)
-    var count = 0
-    ring.forEachTipNewestFirst(limit: 16) { slot in
-      prefixes[count] = ring.id(slot).prefix
-      count += 1
-    }
-    guard count > 0 else { return }
-    mesh.send(.haveVertex, contentBytes: count * 8, to: member) { writer in
-      for index in 0..<count { writer.u64(prefixes[index]) }
-    }
+  /// The ids in a frame; nil, and counted, when it is malformed.
+  @_lifetime(copy content)
+  mutating func vertexList(_ content: RawSpan) -> VertexList? {
+    let list = try? VertexList(content)
+    if list == nil { mesh.counters.malformed += 1 }
+    return list
   }
 }

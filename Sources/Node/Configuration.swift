@@ -1,6 +1,7 @@
 // What a node is told at its start. Everything here is plain values: the host reads files, clocks and entropy.
 
 import Identity
+import Mesh
 import Store
 import Wire
 
@@ -26,6 +27,8 @@ public struct ShortText: BitwiseCopyable, Sendable {
 public struct NodeConfiguration: BitwiseCopyable, Sendable {
   /// The network.
   public var network: Network
+  /// The network's secrets; none for an open one.
+  public var secrets = NetworkSecrets()
   /// Who is paid for what this node stores.
   public var owner: NodeID
   /// The town whose endorsements count here; zero for none.

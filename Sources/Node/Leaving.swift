@@ -515,8 +515,8 @@ extension LightNode where Flash: ~Copyable {
   // MARK: Leaves
 
   /// Writes the next leaf frame that is to be sent, one of each shard in turn.
-  mutating func emitLeaf(into writer: inout ByteWriter, at now: Instant) -> Endpoint? {
-    guard leavingCount > 0 else { return nil }
+  mutating func emitLeaf(into writer: inout ByteWriter, at now: Instant) -> Emission {
+    guard leavingCount > 0 else { return .nothing }
     let positions = leaving.count * 8
     for step in 0..<positions {
       let position = (leafCursor + step) % positions
@@ -538,6 +538,6 @@ extension LightNode where Flash: ~Copyable {
         workspaces[slot].emitLeaves(ofShard: index, first: first, count: Limits.leavesPerFrame, into: &writer)
       }
     }
-    return nil
+    return .nothing
   }
 }

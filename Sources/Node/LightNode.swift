@@ -2,6 +2,7 @@
 // the state and the doors; what happens behind them is in the files named after it:
 //
 //   Chain       signing, time, the own hash chain; vertices of others
+//   Reconciliation  vertices that gossip has missed
 //   Submission  transactions of clients, the bundler, the outbox
 //   Leaving     a bundle on its way to its holders
 //   Holding     shards of others: arriving, kept, certified, released
@@ -30,6 +31,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   var ring: RingCache
   var builder = VertexBuilder()
   var evidence = EvidenceTable()
+  var reconciliation: Reconciliation
   var store: ShardLog<Flash>
   var compressor = Compressor()
   let scratch = Region(byteCount: Limits.controlBytes)
@@ -56,7 +58,6 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   var leafCursor = 0
   let accepts: Table<Accept>
   var poweredBefore: UInt64 = 0
-  var tipsAt = Instant.zero
   var outboxReplayAt = Instant.zero
   var outboxIsReplaying = false
   var outboxCursor: StoreCursor?
@@ -105,8 +106,12 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     var plan = MemoryPlan()
     plan.add("ring cache", RingCache.byteCount(slots: configuration.ringSlots))
     plan.add("members", Mesh.byteCount(members: configuration.membersMax))
+    plan.add("sessions", Mesh.sessionBytes)
     plan.add("send queue", SendQueue.byteCount(members: configuration.membersMax))
-    plan.add("gossip, vertices", Gossip.byteCount + VertexBuilder.byteCount + EvidenceTable.byteCount)
+    plan.add(
+      "gossip, vertices",
+      Gossip.byteCount(members: configuration.membersMax) + VertexBuilder.byteCount + EvidenceTable.byteCount
+        + Reconciliation.byteCount(members: configuration.membersMax))
     plan.add("arriving shards", Arrivals.byteCount(slots: Limits.arrivalsMax))
     plan.add(
       "leaving bundles",
@@ -150,10 +155,10 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   public init(
     configuration: NodeConfiguration, identity: consuming SecretKey, flash: consuming Flash, at now: Instant
   ) {
-    let keys = configuration.entropy.withBytes { bytes in
-      (
-        (bytes.loadWord(at: 0), bytes.loadWord(at: 8)), (bytes.loadWord(at: 16), bytes.loadWord(at: 24))
-      )
+    // Draws and salts need not be secret; the sessions' keys come from the same seed and must not follow from these.
+    let label: StaticString = "hotaru draws 1"
+    let drawKey = keyedDigest(configuration.entropy, of: label.span).withBytes {
+      ($0.loadWord(at: 0), $0.loadWord(at: 8))
     }
     self.configuration = configuration
     network = configuration.network
@@ -165,10 +170,12 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
       configuration.wallClockMilliseconds == 0
       ? 0 : configuration.wallClockMilliseconds &- now.microseconds / 1_000
     mesh = Mesh(
-      network: configuration.network, selfID: identity.publicKey, instance: configuration.instance,
-      town: configuration.town, entropy: keys.0, members: configuration.membersMax,
-      usesMulticast: configuration.usesMulticast, peers: configuration.peers, peerCount: configuration.peerCount)
-    gossip = Gossip(key: keys.1)
+      network: configuration.network, secrets: configuration.secrets, selfID: identity.publicKey,
+      agreement: identity.agreementKey, instance: configuration.instance, town: configuration.town,
+      entropy: configuration.entropy, members: configuration.membersMax, usesMulticast: configuration.usesMulticast,
+      peers: configuration.peers, peerCount: configuration.peerCount)
+    gossip = Gossip(key: drawKey, members: configuration.membersMax)
+    reconciliation = Reconciliation(members: configuration.membersMax)
     arrivals = Arrivals(slots: Limits.arrivalsMax)
     ring = RingCache(slots: configuration.ringSlots)
     store = ShardLog(flash: flash, configuration: Self.storeConfiguration(configuration))
@@ -188,7 +195,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     notes = Table(repeating: Note(), count: Note.countMax)
     watched = Table(repeating: Watched(), count: Limits.uncertifiedMax)
     self.identity = identity
-    openReport = store.open(seed: keys.1)
+    openReport = store.open(seed: drawKey)
     poweredBefore = store.poweredSeconds
     signSelfRecord(at: now)
     watchUncertified(at: now)
@@ -210,13 +217,21 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
 
   private mutating func receive(_ frame: borrowing FrameWalk.Frame, from member: Int, at now: Instant) {
     switch frame.type {
-    case .ping: mesh.receivePing(frame.content, from: member, isAnswer: false, at: now)
-    case .acknowledge: mesh.receivePing(frame.content, from: member, isAnswer: true, at: now)
+    case .ping, .acknowledge:
+      mesh.selfPing.digest = ring.frontierDigest()
+      mesh.receivePing(frame.content, from: member, isAnswer: frame.type == .acknowledge, at: now)
+      compareDigest(of: member, at: now)
+    case .pingRequest, .pingAnswer, .suspect:
+      mesh.receiveProbe(frame.type, frame.content, from: member, at: now)
     case .member: mesh.receiveMember(frame.content, from: member, at: now)
     case .goodbye: mesh.receiveGoodbye(frame.content, from: member, at: now)
     case .vertex: receiveVertex(frame.content, from: member, at: now)
     case .haveVertex: receiveHave(frame.content, from: member, at: now)
     case .wantVertex: receiveWant(frame.content, from: member)
+    case .frontier: receiveFrontier(frame.content, from: member, at: now)
+    case .offerVertices: receiveOffer(ofVertices: frame.content, from: member, at: now)
+    case .goneVertex: receiveGone(frame.content, from: member, at: now)
+    case .prune: gossip.prune(member)
     case .evidence: receiveEvidence(frame.content, from: member, at: now)
     case .offerShard: receiveOffer(frame.content, from: member, at: now)
     case .acceptShard: receiveVerdict(frame.content, from: member, at: now)
@@ -269,12 +284,10 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   public mutating func wake(at now: Instant) {
     mesh.selfPing.free = UInt8(truncatingIfNeeded: store.freeBytes * 255 / max(1, store.totalBytes))
     store.advance(poweredSeconds: poweredBefore + (now - startedAt).microseconds / 1_000_000)
+    mesh.selfPing.digest = ring.frontierDigest()
     mesh.tick(at: now)
-    if now >= tipsAt {
-      tipsAt = now + Limits.heartbeat
-      for member in 0..<mesh.members.count where mesh.members[member].isAlive { tellTips(to: member) }
-    }
     gossip.tick(in: &mesh, at: now)
+    tickReconciliation(at: now)
     repeatArrivals(at: now)
     tickLeaving(at: now)
     tickRetrievals(at: now)
@@ -323,7 +336,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   public var nextDeadline: Instant {
     var earliest = min(mesh.nextDeadline, gossip.nextDeadline)
     earliest = min(earliest, arrivals.nextDeadline)
-    earliest = min(earliest, publishAt)
+    earliest = min(earliest, min(publishAt, reconciliation.dueAt))
     earliest = min(earliest, bundlerDeadline)
     earliest = min(earliest, leavingDeadline)
     earliest = min(earliest, retrievalDeadline)
@@ -363,9 +376,12 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   /// has come before it asks, so that a busy node syncs once for many shards and a quiet one at once for one.
   public mutating func nextAction(into writer: inout ByteWriter, at now: Instant) -> Action? {
     while true {
-      if let next = mesh.queue.next(into: &writer) { return next.isMulticast ? .multicast : .send(next.endpoint) }
-      if let endpoint = emitLeaf(into: &writer, at: now) { return .send(endpoint) }
-      if let endpoint = emitServedLeaf(into: &writer, at: now) { return .send(endpoint) }
+      if let next = mesh.nextDatagram(into: &writer) { return next.isMulticast ? .multicast : .send(next.endpoint) }
+      switch emitBulk(into: &writer, at: now) {
+      case .datagram(let endpoint): return .send(endpoint)
+      case .queued: continue
+      case .nothing: break
+      }
       if let client = emitAnswer(into: &writer, at: now) { return .answer(client: client) }
       if let level = emitNote(into: &writer) { return .log(level) }
       store.flush()
@@ -373,12 +389,20 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     }
   }
 
+  /// Leaves of shards: those that leave first.
+  private mutating func emitBulk(into writer: inout ByteWriter, at now: Instant) -> Emission {
+    let emission = emitLeaf(into: &writer, at: now)
+    if case .nothing = emission { return emitServedLeaf(into: &writer, at: now) }
+    return emission
+  }
+
   private mutating func handle(_ event: MeshEvent, at now: Instant) {
     switch event {
     case .restarted(let member), .joined(let member):
       if case .restarted = event { memberGone(member, at: now) }
       note(.notice, .memberJoined, mesh.members[member].id)
-      tellTips(to: member)
+      gossip.restart(member)
+      reconcile(withNew: member, at: now)
       scan.isDue = true
     case .failed(let member):
       note(.notice, .memberFailed, mesh.members[member].id)

@@ -85,7 +85,7 @@ extension LightNode where Flash: ~Copyable {
   }
 
   /// Writes the next leaf frame that somebody asked for.
-  mutating func emitServedLeaf(into writer: inout ByteWriter, at now: Instant) -> Endpoint? {
+  mutating func emitServedLeaf(into writer: inout ByteWriter, at now: Instant) -> Emission {
     for step in 0..<servings.count {
       let row = (servingTurn + step) % servings.count
       guard servings[row].stage == .sending else { continue }
@@ -106,7 +106,7 @@ extension LightNode where Flash: ~Copyable {
       let end = min(start + Limits.leavesPerFrame * Limits.leafBytes, shard.data.byteCount)
       let leaves = shard.data.extracting(start..<end)
       statistics.leafFramesSent += 1
-      let endpoint = mesh.emitDatagram(.leaf, contentBytes: 6 + leaves.byteCount, to: member, into: &writer) {
+      let emission = mesh.emitDatagram(.leaf, contentBytes: 6 + leaves.byteCount, to: member, into: &writer) {
         $0.u32(serving.want.transfer.rawValue)
         $0.u16(UInt16(frame * Limits.leavesPerFrame))
         $0.bytes(leaves)
@@ -116,8 +116,8 @@ extension LightNode where Flash: ~Copyable {
         store.free(serving.slot)
         tickServing(at: now)
       }
-      return endpoint
+      return emission
     }
-    return nil
+    return .nothing
   }
 }

@@ -99,6 +99,13 @@
     body(&span)
   }
 
+  /// Hands what was written from `offset` on to `body`, to be changed where it is; not called after an overflow.
+  public mutating func change(from offset: Int, _ body: (inout MutableRawSpan) -> Void) {
+    guard !overflowed, offset >= 0, offset <= count, let base = unsafe base else { return }
+    var span = unsafe MutableRawSpan(_unsafeStart: base + offset, byteCount: count - offset)
+    body(&span)
+  }
+
   /// Overwrites two bytes at `offset`, for a length that is known only at the end.
   @inline(never)
   public mutating func patchU16(_ value: UInt16, at offset: Int) {

@@ -274,7 +274,7 @@ public enum MemberState: UInt8, BitwiseCopyable, Sendable {
   case known = 0
   /// Linked and answering.
   case alive = 1
-  /// Silent for longer than `Limits.failureAfter`.
+  /// Without sign of life although it was probed all the time.
   case failed = 2
   /// Said goodbye.
   case left = 3

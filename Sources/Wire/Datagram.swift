@@ -1,97 +1,210 @@
-// A datagram's outside, and the frames inside. Everything that the encrypted sessions will replace is in this
-// file and in `Mesh/Link.swift`: the head, the tokens, the hello.
+// A datagram's outside, and the frames inside.
 //
-// Head, 6 bytes: network tag u32, format version u8, type u8.
+// Every datagram begins with the format version u8 (2) and its type u8, then two zero bytes. What can be read without
+// a session (`hello`, `initiation`, `response`, `cookie`) then names the network, tag u32. Version 1 knew neither
+// sessions nor secrets; it is counted and not answered, because an answer would take all that back.
 //
-// `hello` (type 1), padded with zeros to exactly 544 bytes so that an answer is never longer than its question:
-// token u64 (sent back in what follows; 0 in a multicast), echo u64 (the receiver's token; 0 when it has none
-// yet), highest epoch known of the receiver u32 (0: none), record length u16, the sender's node record, zeros.
+// | type | datagram | after the first 4 bytes |
+// | --- | --- | --- |
+// | 1 | hello, always 512 B | tag u32, nonce 16, sealed: record length u16, node record, zeros; seal's tag 16 |
+// | 2 | initiation, 198 B | tag u32, sender's index u32, Noise message with `InitiationPayload`, mac1 16, mac2 16 |
+// | 3 | response, 114 B | tag u32, sender's index u32, receiver's index u32, Noise message with `LinkTerms`, mac1 16, mac2 16 |
+// | 4 | cookie, 60 B | tag u32, receiver's index u32, nonce 16, sealed cookie 16, seal's tag 16 |
+// | 5 | sealed | receiver's index u32, counter u64, sealed frames to the end, seal's tag 16 |
 //
-// `frames` (type 2): echo u64, then frames to the end: type u8, length u16, content. An unknown type is skipped.
+// Frames: type u8, length u16, content. An unknown type is skipped.
 
 /// What a datagram is.
 public enum DatagramType: UInt8, BitwiseCopyable, Sendable {
   /// Who I am; proves nothing but the signature.
   case hello = 1
-  /// Frames on a link whose both ends have echoed a token.
-  case frames = 2
+  /// The first message of a handshake.
+  case initiation = 2
+  /// The second one.
+  case response = 3
+  /// Too much to do: come back with this cookie, which shows that you receive at your address.
+  case cookie = 4
+  /// Frames of a session.
+  case sealed = 5
 }
 
 /// The outside of a datagram.
 public struct DatagramView: ~Escapable {
-  /// First bytes of the network's digest.
-  public let networkTag: UInt32
   /// What it is.
   public let type: DatagramType
-  /// What comes after the head.
+  /// What comes after the first four bytes.
   public let content: RawSpan
 
-  /// Bytes of the head.
-  public static let headBytes = 6
-  /// Bytes before the first frame.
-  public static let framesHeadBytes = 14
+  /// Version, type, two zero bytes.
+  public static let headBytes = 4
+  /// Bytes of a sealed datagram before what is sealed.
+  public static let sealedHeadBytes = 16
+  /// Bytes of a sealed datagram that are not frames: head and tag.
+  public static let sealedOverheadBytes = 32
 
   /// Reads a datagram.
   @_lifetime(copy bytes)
   public init(_ bytes: RawSpan) throws(WireError) {
     guard bytes.byteCount <= Limits.datagramBytes else { throw .tooLong }
     var reader = ByteReader(bytes)
-    networkTag = try reader.u32()
-    guard try reader.u8() == Limits.version else { throw .version }
-    guard let type = DatagramType(rawValue: try reader.u8()) else { throw .badValue }
+    guard try reader.u8() == Limits.datagramVersion else { throw .version }
+    guard let type = DatagramType(rawValue: try reader.u8()), try reader.u16() == 0 else { throw .badValue }
     self.type = type
     content = reader.rest()
+    let length: Int
+    switch type {
+    case .hello: length = Limits.helloBytes
+    case .initiation: length = InitiationPayload.datagramBytes
+    case .response: length = LinkTerms.responseBytes
+    case .cookie: length = CookieView.datagramBytes
+    case .sealed:
+      guard bytes.byteCount >= Self.sealedOverheadBytes else { throw .truncated }
+      return
+    }
+    guard bytes.byteCount == length else { throw .truncated }
   }
 
-  /// Writes the head.
-  public static func emitHead(networkTag: UInt32, type: DatagramType, into writer: inout ByteWriter) {
-    writer.u32(networkTag)
-    writer.u8(Limits.version)
+  /// Writes the first four bytes.
+  public static func emitHead(_ type: DatagramType, into writer: inout ByteWriter) {
+    writer.u8(Limits.datagramVersion)
     writer.u8(type.rawValue)
+    writer.u16(0)
   }
 }
 
-/// The content of a `hello`.
-public struct HelloView: ~Escapable {
-  /// To be sent back by the receiver; 0 in a multicast.
-  public let token: UInt64
-  /// The receiver's own token; 0 when the sender has none yet.
-  public let echo: UInt64
-  /// The highest epoch that the sender knows for the receiver; 0 when it knows none.
-  public let epochKnown: UInt32
-  /// The sender's node record.
-  public let record: RecordView
+/// What a hello says once it is opened: a node record, padded.
+public enum HelloContent {
+  /// Bytes of the datagram before what is sealed.
+  public static let headBytes = DatagramView.headBytes + 4 + 16
+  /// Bytes of what is sealed.
+  public static let byteCount = Limits.helloBytes - headBytes - 16
 
-  /// Reads the content of a hello.
+  /// Reads the sender's node record.
   @_lifetime(copy content)
-  public init(_ content: RawSpan) throws(WireError) {
-    guard content.byteCount == Limits.helloBytes - DatagramView.headBytes else { throw .truncated }
+  public static func record(_ content: RawSpan) throws(WireError) -> RecordView {
+    guard content.byteCount == byteCount else { throw .truncated }
     var reader = ByteReader(content)
-    token = try reader.u64()
-    echo = try reader.u64()
-    epochKnown = try reader.u32()
     let length = Int(try reader.u16())
     let bytes = try reader.bytes(length)
-    record = try RecordView(bytes, bodyAtMost: Limits.nodeRecordBodyBytes)
+    let record = try RecordView(bytes, bodyAtMost: Limits.nodeRecordBodyBytes)
     guard record.kind == .nodeRecord else { throw .badValue }
     while reader.remaining > 0 {
       guard try reader.u8() == 0 else { throw .notCanonical }
     }
+    return record
   }
 
-  /// Writes a whole hello datagram around the bytes of a node record.
-  public static func emit(
-    networkTag: UInt32, token: UInt64, echo: UInt64, epochKnown: UInt32, record: RawSpan,
-    into writer: inout ByteWriter
-  ) {
+  /// Writes the content around the bytes of a node record.
+  public static func emit(_ record: RawSpan, into writer: inout ByteWriter) {
     let start = writer.count
-    DatagramView.emitHead(networkTag: networkTag, type: .hello, into: &writer)
-    writer.u64(token)
-    writer.u64(echo)
-    writer.u32(epochKnown)
     writer.u16(UInt16(truncatingIfNeeded: record.byteCount))
     writer.bytes(record)
-    writer.zeros(Limits.helloBytes - (writer.count - start))
+    writer.zeros(byteCount - (writer.count - start))
+  }
+}
+
+/// What both ends of a handshake tell of themselves: 18 bytes, the payload of a response.
+@frozen public struct LinkTerms: Equatable, BitwiseCopyable, Sendable {
+  /// The sender's present life.
+  public var instance: UInt64
+  /// The highest epoch that it knows for the receiver; 0 when it knows none.
+  public var epochKnown: UInt32
+  /// The lowest and the highest datagram version that it speaks.
+  public var lowestVersion = Limits.datagramVersion
+  /// See `lowestVersion`.
+  public var highestVersion = Limits.datagramVersion
+  /// The longest datagram that it takes.
+  public var datagramBytes = UInt16(Limits.datagramBytes)
+  /// How many datagrams it takes at once.
+  public var batch: UInt16 = 16
+
+  /// The terms of this program.
+  public init(instance: UInt64, epochKnown: UInt32) { (self.instance, self.epochKnown) = (instance, epochKnown) }
+
+  /// Bytes of the terms.
+  public static let byteCount = 18
+  /// Bytes of a response: head, tag, two indexes, Noise message, two codes.
+  public static let responseBytes = DatagramView.headBytes + 4 + 8 + 32 + byteCount + 16 + 32
+
+  /// Reads terms at the end of `reader`.
+  public init(_ reader: inout ByteReader) throws(WireError) {
+    instance = try reader.u64()
+    epochKnown = try reader.u32()
+    lowestVersion = try reader.u8()
+    highestVersion = try reader.u8()
+    datagramBytes = try reader.u16()
+    batch = try reader.u16()
+    try reader.end()
+    guard lowestVersion >= 1, lowestVersion <= highestVersion, Int(datagramBytes) >= Limits.datagramBytes else {
+      throw .badValue
+    }
+    guard lowestVersion <= Limits.datagramVersion, highestVersion >= Limits.datagramVersion else { throw .version }
+  }
+  /// Writes the terms.
+  public func emit(into writer: inout ByteWriter) {
+    writer.u64(instance)
+    writer.u32(epochKnown)
+    writer.u8(lowestVersion)
+    writer.u8(highestVersion)
+    writer.u16(datagramBytes)
+    writer.u16(batch)
+  }
+}
+
+/// The payload of an initiation: 58 bytes.
+@frozen public struct InitiationPayload: Equatable, BitwiseCopyable, Sendable {
+  /// The sender's signing key, from which its agreement key follows.
+  public var id: NodeID
+  /// Higher than in all its earlier initiations: boot epoch and a counter, so that none can be replayed.
+  public var sequence: Sequence
+  /// What else it tells.
+  public var terms: LinkTerms
+
+  /// A payload with these fields.
+  public init(id: NodeID, sequence: Sequence, terms: LinkTerms) {
+    (self.id, self.sequence, self.terms) = (id, sequence, terms)
+  }
+
+  /// Bytes of the payload.
+  public static let byteCount = 40 + LinkTerms.byteCount
+  /// Bytes of an initiation: head, tag, index, Noise message, two codes.
+  public static let datagramBytes = DatagramView.headBytes + 4 + 4 + 32 + 48 + byteCount + 16 + 32
+
+  /// Reads a payload.
+  public init(_ content: RawSpan) throws(WireError) {
+    var reader = ByteReader(content)
+    id = try reader.bytes32()
+    sequence = Sequence(rawValue: try reader.u64())
+    terms = try LinkTerms(&reader)
+  }
+  /// Writes the payload.
+  public func emit(into writer: inout ByteWriter) {
+    writer.bytes32(id)
+    writer.u64(sequence.rawValue)
+    terms.emit(into: &writer)
+  }
+}
+
+/// A cookie: what comes after the first four bytes of its datagram.
+public struct CookieView: ~Escapable {
+  /// The index that the initiation carried.
+  public let receiver: UInt32
+  /// Makes the key of the seal.
+  public let nonce: RawSpan
+  /// The cookie, sealed.
+  public let sealed: RawSpan
+
+  /// Bytes of the datagram.
+  public static let datagramBytes = DatagramView.headBytes + 4 + 4 + 16 + 16 + 16
+
+  /// Reads what comes after the network's tag.
+  @_lifetime(copy content)
+  public init(_ content: RawSpan) throws(WireError) {
+    var reader = ByteReader(content)
+    receiver = try reader.u32()
+    nonce = try reader.bytes(16)
+    sealed = try reader.bytes(32)
+    try reader.end()
   }
 }
 
@@ -112,9 +225,9 @@ public struct HelloView: ~Escapable {
   public static let goodbye = FrameType(code: 4)
   /// A vertex record.
   public static let vertex = FrameType(code: 5)
-  /// 8-byte prefixes of ids of vertices that the sender has.
+  /// `VertexList`: what the sender has.
   public static let haveVertex = FrameType(code: 6)
-  /// 8-byte prefixes of ids of vertices that the sender wants.
+  /// `VertexList`: what the sender wants.
   public static let wantVertex = FrameType(code: 7)
   /// `Evidence`.
   public static let evidence = FrameType(code: 8)
@@ -134,6 +247,20 @@ public struct HelloView: ~Escapable {
   public static let find = FrameType(code: 15)
   /// `FoundFrame`: I do, or nobody that I know.
   public static let found = FrameType(code: 16)
+  /// `FrontierFrame`.
+  public static let frontier = FrameType(code: 17)
+  /// `VertexList`, parents before children: what the frontier of the receiver lacks and the sender has.
+  public static let offerVertices = FrameType(code: 18)
+  /// `VertexList`: what the sender once had, or knows to be gone, and cannot give.
+  public static let goneVertex = FrameType(code: 19)
+  /// The receiver is to announce vertices to the sender by their ids, not to push them whole; no content.
+  public static let prune = FrameType(code: 20)
+  /// Look whether the member whose id begins with these 8 bytes is there.
+  public static let pingRequest = FrameType(code: 21)
+  /// It is: 8 bytes as in the request.
+  public static let pingAnswer = FrameType(code: 22)
+  /// The member whose id begins with these 8 bytes does not answer the sender.
+  public static let suspect = FrameType(code: 23)
 }
 
 /// Walks the frames of a datagram.
@@ -174,7 +301,7 @@ public struct FrameWalk: ~Escapable {
   }
 }
 
-/// A heartbeat or its answer: 8 bytes.
+/// A heartbeat or its answer: 20 bytes.
 @frozen public struct PingFrame: Equatable, BitwiseCopyable, Sendable {
   /// Chosen by who asks, repeated by who answers.
   public var number: UInt32
@@ -184,10 +311,15 @@ public struct FrameWalk: ~Escapable {
   public var free: UInt8
   /// Bit 0: signs nothing (quiet start or a cloned card). Others are zero.
   public var flags: UInt16
+  /// Which members the sender knows to be there: the xor of the first 8 bytes of their ids and its own, folded.
+  public var members: UInt32
+  /// What the sender's DAG looks like: two that are equal have reached the same sequences of the same authors.
+  public var digest: UInt64
 
   /// A ping with these fields.
-  public init(number: UInt32, load: UInt8, free: UInt8, flags: UInt16) {
+  public init(number: UInt32, load: UInt8, free: UInt8, flags: UInt16, members: UInt32, digest: UInt64) {
     (self.number, self.load, self.free, self.flags) = (number, load, free, flags)
+    (self.members, self.digest) = (members, digest)
   }
   /// Reads the content of a ping or acknowledge.
   public init(_ content: RawSpan) throws(WireError) {
@@ -196,16 +328,20 @@ public struct FrameWalk: ~Escapable {
     load = try reader.u8()
     free = try reader.u8()
     flags = try reader.u16()
+    members = try reader.u32()
+    digest = try reader.u64()
     try reader.end()
   }
   /// Bytes of the content.
-  public static let byteCount = 8
+  public static let byteCount = 20
   /// Writes the content.
   public func emit(into writer: inout ByteWriter) {
     writer.u32(number)
     writer.u8(load)
     writer.u8(free)
     writer.u16(flags)
+    writer.u32(members)
+    writer.u64(digest)
   }
 }
 

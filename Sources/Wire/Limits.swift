@@ -8,12 +8,12 @@ public enum Limits {
 
   /// The format version that this program writes.
   public static let version: UInt8 = 1
+  /// The version of datagrams, which are not kept and so have one of their own.
+  public static let datagramVersion: UInt8 = 2
   /// UDP payload: the IPv6 minimum MTU (1,280 B) less 48 B of headers.
   public static let datagramBytes = 1_232
-  /// One frame with its head, so that it still fits when sealed.
-  public static let frameBytes = 1_200
-  /// One frame with its head that may be relayed: less 72 B of outer and 32 B of inner sealing.
-  public static let relayableFrameBytes = 1_096
+  /// The frames of one datagram, so that it can still be relayed: less 72 B of outer and 32 B of inner sealing.
+  public static let framesBytes = 1_096
   /// A vertex record: one datagram, one ring slot.
   public static let vertexBytes = 1_024
   /// The body of a vertex: its record less 51 B of head, 2 B of length and the signature.
@@ -73,24 +73,70 @@ public enum Limits {
   /// The longest time that a bundle or a renewal may ask for: ten years.
   public static let storedForHoursMax: UInt32 = 10 * 365 * 24
   /// Hello datagrams are padded to this, so that an answer is never longer than the question.
-  public static let helloBytes = 544
+  public static let helloBytes = 512
 
   // MARK: Mesh
 
   /// Members of a cell, which know each other completely.
   public static let membersMax = 256
-  /// Members with a live link.
-  public static let linksMax = 64
+  /// Members with a live session.
+  public static let sessionsMax = 64
+  /// Handshakes that this node has begun and that have not been answered.
+  public static let attemptsMax = 24
+  /// Handshakes that this node has answered and that have not been confirmed; at most half of them with nodes that
+  /// it does not know.
+  public static let candidatesMax = 32
+  /// Sets of session keys: for each session the present and the former ones, and those of handshakes.
+  public static let keySlotsMax = 2 * sessionsMax + attemptsMax + candidatesMax
+  /// How far behind the newest a datagram of a session may come.
+  public static let replayWindow: UInt64 = 1_024
+  /// A session gets new keys after this time; its initiator begins, the responder does a quarter later.
+  public static let rekeyAfter = Interval.seconds(3_600)
+  /// Keys are not used any more after this time.
+  public static let rejectAfter = Interval.seconds(7_200)
+  /// A session gets new keys after this many datagrams.
+  public static let rekeyAfterCount: UInt64 = 1 << 32
+  /// A handshake without answer is given up after this.
+  public static let handshakeTimeout = Interval.seconds(5)
+  /// Handshakes that are answered each second for one address, or one globally routable network.
+  public static let handshakesPerSource: UInt64 = 8
+  /// Handshakes that are answered each second; above half of it only for addresses that show a cookie.
+  public static let handshakesPerSecond: UInt64 = 64
+  /// Cookies of others that are kept.
+  public static let cookiesMax = 8
+  /// How long a cookie is good for.
+  public static let cookieFor = Interval.seconds(120)
   /// Peers named on the command line or in the configuration.
   public static let configuredPeersMax = 16
   /// Hellos whose signature is verified each second: a tenth of what a Raspberry Pi Zero can verify.
   public static let hellosPerSecond: UInt64 = 64
-  /// How often a link is pinged.
+  /// How often a member is probed: each of them while there are few, one of them when there are more.
   public static let heartbeat = Interval.seconds(1)
-  /// Silence after which a member counts as failed.
-  public static let failureAfter = Interval.seconds(4)
-  /// How often hello goes to the multicast group and to configured peers that are not linked.
-  public static let helloEvery = Interval.seconds(2)
+  /// Up to so many members are probed each second, all of them.
+  public static let probedTogether = 7
+  /// How long a probe waits for its answer before it tries again; three round trips when those are longer.
+  public static let probePatience = Interval.milliseconds(200)
+  /// How long a suspected member has to show life.
+  public static let suspicion = Interval.milliseconds(2_800)
+  /// A rumour about a member that was heard less long ago than this is not looked into.
+  public static let rumourAfter = Interval.milliseconds(500)
+  /// How often a suspected member is probed.
+  public static let suspectProbeEvery = Interval.milliseconds(300)
+  /// A wake that is later than this shows that the node itself is slow.
+  public static let lateWake = Interval.milliseconds(500)
+  /// How many times longer than usual a slow node waits for others, less one.
+  public static let healthMax: UInt64 = 7
+  /// The longest pause between attempts to reach a member that has failed.
+  public static let retryEvery = Interval.seconds(10)
+  /// Configured peers hear something this often, so that address translators keep the way open.
+  public static let keepAlive = Interval.seconds(25)
+  /// How soon the second hello follows the first, to the multicast group and to configured peers without a session;
+  /// the pause doubles each time.
+  public static let helloEveryFirst = Interval.milliseconds(500)
+  /// The longest pause between hellos.
+  public static let helloEvery = Interval.seconds(30)
+  /// The longest pause while a configured peer has not been reached.
+  public static let helloEveryLonely = Interval.seconds(4)
   /// A dead member is forgotten after this.
   public static let forgetAfter = Interval.hours(7 * 24)
   /// Neighbours that get a vertex at once; the others get its id.
@@ -105,6 +151,10 @@ public enum Limits {
   public static let wantedMax = 512
   /// Rows of that table where an id may be.
   public static let wantedProbes = 8
+  /// How long an asked one may take, or twice the round trip, before another is asked.
+  public static let wantRepeatAfter = Interval.milliseconds(60)
+  /// Attempts of that patience; it doubles with each further one.
+  public static let wantAttemptsQuick: UInt8 = 4
   /// How often a vertex is asked for, from one member after the other, up to every 2 s, before it is given
   /// up: about 40 s.
   public static let wantAttempts: UInt8 = 24
@@ -112,8 +162,33 @@ public enum Limits {
   public static let announcementsMax = 256
   /// How long announcements wait for company.
   public static let announceAfter = Interval.milliseconds(5)
+  /// Surplus of duplicates over news that a link may deliver before it is pruned to ids.
+  public static let duplicatesMax: UInt8 = 2
+  /// Members that must say that a wanted vertex is gone before it is no longer asked for, when there are as many.
+  public static let goneAnswers: UInt8 = 2
+  /// Authors whose chains are compared with those of other nodes: all of a cell and as many of others. A quarter of
+  /// a ring's slots, when that is less.
+  public static let frontierAuthorsMax = 512
+  /// How long the DAG of a member may differ before that is looked into: what is on its way needs less.
+  public static let frontierSettle = Interval.seconds(1)
+  /// How often at most a node compares frontiers with one member; doubling up to 64 times while nothing comes of it.
+  public static let frontierEvery = Interval.seconds(1)
+  /// See `frontierEvery`.
+  public static let frontierBackoffMax: UInt8 = 6
+  /// How often at most a node opens a comparison with anybody.
+  public static let frontierPause = Interval.milliseconds(250)
+  /// Frontier frames of one member that are looked at each second.
+  public static let frontierFramesPerSecond: UInt8 = 16
+  /// Vertices offered in answer to one frontier frame: two frames of ids.
+  public static let offeredMax = 272
+  /// Offered vertices are asked for in such groups, which a send queue holds,
+  public static let offeredGroup = 32
+  /// and one group each such time.
+  public static let offeredPause = Interval.milliseconds(20)
   /// Datagrams that wait to be sent.
   public static let sendQueueDatagrams = 128
+  /// Wanted vertices are sent while so many datagrams still fit; for the rest the asker asks again.
+  public static let sendQueueReserve = 64
   /// Shards that arrive at the same time.
   public static let arrivalsMax = 16
   /// Shards under way to one holder at the same time.
@@ -128,7 +203,7 @@ public enum Limits {
   /// Clients on the control socket.
   public static let clientsMax = 8
   /// Requests of all clients that have not been answered.
-  public static let requestsMax = 1_024
+  public static let requestsMax = 512
   /// A control message.
   public static let controlBytes = 20_480
   /// How long a transaction waits for company.

@@ -45,6 +45,11 @@
   @inlinable public static func < (left: Interval, right: Interval) -> Bool {
     left.microseconds < right.microseconds
   }
+  /// Both after each other; saturates.
+  @inlinable public static func + (left: Interval, right: Interval) -> Interval {
+    let (sum, overflow) = left.microseconds.addingReportingOverflow(right.microseconds)
+    return Interval(microseconds: overflow ? .max : sum)
+  }
   /// `right` times as long; saturates.
   @inlinable public static func * (left: Interval, right: UInt64) -> Interval {
     let (product, overflow) = left.microseconds.multipliedReportingOverflow(by: right)

@@ -1,4 +1,4 @@
-// `hotaru init`: a home with a new key and a commented configuration. It never touches a home that has either.
+// `hotaru init`: a home with a new key and a commented configuration. It never touches either where it exists.
 
 import CLinux
 import Host
@@ -6,23 +6,32 @@ import Identity
 import Wire
 
 private let initHelp: StaticString = """
-  usage: hotaru init [--home DIR] [--network NAME]
+  usage: hotaru init [--home DIR] [--network NAME] [--secret-file FILE]
 
   Makes the key (readable by you only) and a commented configuration file. Refuses to overwrite either.
 
-    --home DIR      where to (default: $HOTARU_HOME, else ~/.hotaru)
-    --network NAME  the network to belong to, 1 to 64 bytes (default: hotaru)
+    --home DIR          where to (default: $HOTARU_HOME, else ~/.hotaru)
+    --network NAME      the network to belong to, 1 to 64 bytes (default: hotaru)
+    --secret-file FILE  the network's secret, a line as hotaru secret new prints it (- for standard input). In a home
+                        that exists, only its secrets are replaced, by this one; hotaru secret changes it node by
+                        node without splitting the mesh.
 
   """
 
 /// Runs `hotaru init`.
 func initCommand(_ arguments: Arguments) -> Int32 {
-  let network: Int32 = 257
+  let (network, secretOption): (Int32, Int32) = (257, 258)
   var scanner = OptionScanner(
-    arguments, "init", help: initHelp, [Option.home, Option(network, "network", value: true)])
+    arguments, "init", help: initHelp,
+    [Option.home, Option(network, "network", value: true), Option(secretOption, "secret-file", value: true)])
   var (homeFolder, name) = (StaticString("").span, StaticString("hotaru").span)
+  var (secretFile, isNamed, hasSecret) = (StaticString("").span, false, false)
   while let code = scanner.next() {
-    if code == Option.homeCode { homeFolder = scanner.value } else { name = scanner.value }
+    switch code {
+    case Option.homeCode: homeFolder = scanner.value
+    case network: (name, isNamed) = (scanner.value, true)
+    default: (secretFile, hasSecret) = (scanner.value, true)
+    }
   }
   if let status = scanner.exitStatus { return status }
   guard scanner.operandCount == 0 else { return scanner.usage("there is nothing to name here") }
@@ -35,7 +44,11 @@ func initCommand(_ arguments: Arguments) -> Int32 {
   else { return scanner.usage("--network: expected a name without # and without blanks at its ends") }
   guard startCryptography() else { return failure("libsodium does not start") }
   guard let home = Home(option: homeFolder) else { return 1 }
-  return makeHome(home, network: name)
+  guard hasSecret else { return makeHome(home, network: name) }
+  guard let secret = SecretFile.read(secretFile) else { return 1 }
+  let isMade = home.key.exists && !isNamed
+  if !isMade, case let status = makeHome(home, network: name), status != 0 { return status }
+  return setSecret(home, secret)
 }
 
 private func makeHome(_ home: borrowing Home, network: RawSpan) -> Int32 {

@@ -99,7 +99,9 @@ private func runNode(_ home: borrowing Home, _ settings: Settings, _ signals: In
   }
   var log = Log()
   let identity = SecretKey(seed: seed)
+  guard let secrets = SecretFile.load(home) else { return 1 }
   var configuration = nodeConfiguration(settings, identity.publicKey)
+  configuration.secrets = secrets
   guard printPlan(configuration, settings, &log) else { return 1 }
   do throws(HomeLock.Failure) {
     let lock = try HomeLock(home)
@@ -256,6 +258,10 @@ private func tellStart(
     } else {
       $0.text(", not looking for neighbours")
     }
+  }
+  log.line(.notice) {
+    $0.text("network secret: ")
+    $0.text(configuration.secrets.words)
   }
   if isEpochGuessed {
     log.line(.warning, "the epoch files are missing: starting far above any epoch that this key can have used")

@@ -17,9 +17,10 @@ struct Command {
 
 /// Every command, in the order of `hotaru --help`.
 func withCommands<R>(_ body: (borrowing Span<Command>) -> R) -> R {
-  let commands: [12 of Command] = [
+  let commands: [13 of Command] = [
     Command(name: "init", summary: "make a key and a configuration file", run: initCommand),
     Command(name: "key", summary: "show, back up and restore the key; endorse a node", run: keyCommand),
+    Command(name: "secret", summary: "make and change the network's secret", run: secretCommand),
     Command(name: "run", summary: "run the node in the foreground", run: runCommand),
     Command(name: "put", summary: "store a file in the mesh", run: putCommand),
     Command(name: "get", summary: "bring a file back, or show a transaction", run: getCommand),

@@ -59,7 +59,6 @@ import Wire
     let child = Vertex(author: 9, counter: 1, parents: [roots[2].id, roots[0].id])
     ring.insert(child)
     #expect(ring.tips() == [roots[1].id, roots[3].id, child.id])
-    #expect(ring.tipsNewestFirst(limit: 2) == [child.id, roots[3].id])
     #expect(ring.tips(limit: 1) == [roots[1].id])
   }
 
@@ -80,8 +79,26 @@ import Wire
     #expect(ring.isPinned(own.id))
     ring.cache.confirm(prefix: own.id.prefix)
     #expect(!ring.isPinned(own.id))
+    // The newest of its author stays all the same.
+    ring.insert(Vertex(author: 1, counter: 1))
     for counter in 64..<80 { ring.insert(Vertex(author: 2, counter: UInt32(counter))) }
     #expect(!ring.holds(own.id))
+  }
+
+  @Test func theNewestOfAnAuthorStays() {
+    let ring = Ring(slots: 16)
+    let quiet = (0..<3).map { Vertex(author: $0, counter: 7) }
+    for vertex in quiet {
+      ring.insert(Vertex(author: 0, counter: UInt32(ring.newestFirst().count)))
+      ring.insert(vertex)
+    }
+    for counter in 0..<100 { ring.insert(Vertex(author: 9, counter: UInt32(counter))) }
+    for vertex in quiet { #expect(ring.holds(vertex.id)) }
+    #expect(ring.newestFirst().count == 16)
+    // A fifth author takes the place of the one that has been silent for the longest.
+    ring.insert(Vertex(author: 10, counter: 1))
+    for counter in 100..<200 { ring.insert(Vertex(author: 9, counter: UInt32(counter))) }
+    #expect(!ring.holds(quiet[0].id) && ring.holds(quiet[1].id) && ring.holds(quiet[2].id))
   }
 
   @Test func aForeignChildConfirmsAnOwnVertexAndAnOwnChildDoesNot() {
@@ -173,6 +190,9 @@ struct RingModel {
   /// Parents that were named before they came, by the low bits of their ids; a collision forgets the older one.
   var awaited: [UInt64: UInt64] = [:]
   var evicted: UInt64 = 0
+  /// The newest vertex of each author and when it came; of more authors than a quarter of the slots, the latest.
+  var newest: [NodeID: (vertex: Vertex, stamp: Int)] = [:]
+  var insertions = 0
 
   func slot(of id: Digest) -> Int? { line.first { $0.vertex.id == id }?.slot }
 
@@ -184,8 +204,11 @@ struct RingModel {
     if let rival { return .equivocation(slot: rival.slot) }
     var slot = line.count
     if line.count == capacity {
-      if pinned.count <= capacity / 4 {
-        while pinned.contains(line[0].vertex.id) { line.append(line.removeFirst()) }
+      let arePinsKept = pinned.count <= capacity / 4
+      while newest[line[0].vertex.author]?.vertex.id == line[0].vertex.id
+        || (arePinsKept && pinned.contains(line[0].vertex.id))
+      {
+        line.append(line.removeFirst())
       }
       let victim = line.removeFirst()
       slot = victim.slot
@@ -194,6 +217,15 @@ struct RingModel {
       evicted += 1
     }
     line.append((vertex, slot))
+    insertions += 1
+    if newest[vertex.author] == nil, newest.count == capacity / 4,
+      let oldest = newest.min(by: { $0.value.stamp < $1.value.stamp })
+    {
+      newest[oldest.key] = nil
+    }
+    if vertex.sequence >= newest[vertex.author]?.vertex.sequence ?? vertex.sequence {
+      newest[vertex.author] = (vertex, insertions)
+    }
     if isOwn { pinned.insert(vertex.id) }
     for parent in vertex.parents {
       if self.slot(of: parent) == nil {
@@ -220,7 +252,6 @@ struct RingModel {
     }
     if ring.newestFirst() != line.reversed().map(\.vertex.id) { return "order" }
     if ring.tips() != tips { return "tips" }
-    if ring.tipsNewestFirst() != tips.reversed() { return "tips, newest first" }
     if ring.cache.count != line.count { return "count" }
     if ring.cache.tipCount != tips.count { return "count of tips" }
     if ring.cache.pinnedCount != pinned.count { return "count of pins" }

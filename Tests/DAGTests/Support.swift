@@ -83,11 +83,6 @@ final class Ring {
     cache.forEachTip(limit: limit) { ids.append(cache.id($0)) }
     return ids
   }
-  func tipsNewestFirst(limit: Int = .max) -> [Digest] {
-    var ids: [Digest] = []
-    cache.forEachTipNewestFirst(limit: limit) { ids.append(cache.id($0)) }
-    return ids
-  }
   func newestFirst(limit: Int = .max) -> [Digest] {
     var ids: [Digest] = []
     cache.forEachNewestFirst(limit: limit) { ids.append(cache.id($0)) }

@@ -106,6 +106,73 @@ import Wire
     for node in rig.nodes { #expect(take(.wantVertex, from: node).isEmpty) }
   }
 
+  /// Nothing goes whole any more to who asked for ids only, everything still by its id; asking for one grafts the link.
+  @Test func aPrunedLinkGetsIdsUntilItAsks() {
+    let rig = MeshRig.linked(7)
+    let source = rig.nodes[0]
+    let member = source.mesh.members.index(of: rig.nodes[1].id) ?? 0
+    func spread(_ numbers: Range<Int>) -> (whole: Int, ids: Int) {
+      for number in numbers {
+        source.gossip.spread([UInt8]([1]).span.bytes, id: key(number), from: nil, in: &source.mesh, at: rig.now)
+        rig.run(for: .milliseconds(6))
+      }
+      return (take(.vertex, from: rig.nodes[1]).count, prefixes(take(.haveVertex, from: rig.nodes[1])).count)
+    }
+    let before = spread(0..<60)
+    #expect(before.whole > 5 && before.whole + before.ids == 60)
+    source.gossip.prune(member)
+    #expect(spread(60..<120) == (0, 60))
+    let isGiven = source.gossip.give([UInt8]([1]).span.bytes, to: member, in: &source.mesh)
+    #expect(isGiven)
+    let after = spread(120..<180)
+    #expect(after.whole > 5 && after.whole + after.ids == 61)
+  }
+
+  @Test func aLinkThatDeliversMoreCopiesThanNewsIsPruned() {
+    let rig = MeshRig.linked(7)
+    let asker = rig.nodes[0]
+    let member = asker.mesh.members.index(of: rig.nodes[1].id) ?? 0
+    for number in 0..<20 {
+      // One copy for one piece of news is the price of being sure.
+      asker.gossip.heardDuplicate(from: member, in: &asker.mesh)
+      asker.gossip.spread([UInt8]([1]).span.bytes, id: key(number), from: member, in: &asker.mesh, at: rig.now)
+      rig.drain(asker)
+    }
+    rig.run(for: .milliseconds(20))
+    #expect(take(.prune, from: rig.nodes[1]).isEmpty)
+    for _ in 0..<Limits.duplicatesMax { asker.gossip.heardDuplicate(from: member, in: &asker.mesh) }
+    rig.run(for: .milliseconds(20))
+    #expect(take(.prune, from: rig.nodes[1]).count == 1)
+  }
+
+  /// Rings differ: one that has overwritten a vertex does not speak for the others.
+  @Test func whatOneMemberSaysIsGoneIsAskedForElsewhere() {
+    let rig = MeshRig.linked(4)
+    let asker = rig.nodes[0]
+    let member = asker.mesh.members.index(of: rig.nodes[1].id) ?? 0
+    asker.gossip.heard(of: key(1).prefix, from: member, after: Limits.wantAfter, at: rig.now)
+    func isDone(_ member: Int) -> Bool {
+      asker.gossip.heardGone(key(1).prefix, from: member, in: asker.mesh, at: rig.now)
+    }
+    #expect(!isDone(member + 1))
+    #expect(!isDone(member))
+    rig.run(for: .milliseconds(5))
+    let next = rig.nodes.dropFirst().first { !take(.wantVertex, from: $0).isEmpty }
+    let other = next.flatMap { asker.mesh.members.index(of: $0.id) } ?? -1
+    #expect(other != member && other >= 0)
+    #expect(isDone(other))
+    rig.run(for: .seconds(5))
+    for node in rig.nodes { #expect(take(.wantVertex, from: node).isEmpty) }
+  }
+
+  @Test func whatNobodyDeliversIsGivenUp() {
+    let rig = MeshRig.linked(3)
+    rig.nodes[0].gossip.heard(of: key(1).prefix, from: 0, after: Limits.wantAfter, at: rig.now)
+    rig.run(for: .seconds(60))
+    let (first, second) = (rig.nodes[0].gossip.nextGivenUp(), rig.nodes[0].gossip.nextGivenUp())
+    #expect(first == key(1).prefix && second == nil)
+  }
+
   @Test func verificationsAreBoundedByTheSecond() {
     let rig = MeshRig.linked(1)
     let node = rig.nodes[0]

@@ -1,4 +1,4 @@
-// How two nodes come to trust an address, and what somebody who only pretends gets: never more than it sent.
+// How two nodes come to share keys, and what somebody who only pretends gets: never more than it sent.
 
 import Identity
 import Testing
@@ -30,98 +30,106 @@ import Wire
     for node in rig.nodes { #expect(node.aliveCount == 4, "seed \(seed)") }
   }
 
-  /// The one rule against being used as an amplifier, under whatever strangers can send without their token.
+  /// The one rule against being used as an amplifier, under whatever strangers can send who finish no handshake.
   @Test(arguments: 1...6 as ClosedRange<UInt64>) func aStrangerNeverGetsMoreThanItSent(_ seed: UInt64) {
     let rig = MeshRig.linked(4, seed: seed)
     let target = rig.nodes[0]
     let traffic = rig.captured.filter { $0.to == target.endpoint }.map(\.bytes)
-    let strangers = (100..<106).map { endpoint($0) }
+    let strangers = (100..<106).map { rig.make($0) }
     let members = target.snapshot.members.map(\.id)
     var received: [Endpoint: Int] = [:]
     var sent: [Endpoint: Int] = [:]
-    // What the target told whom to echo: the right token, from the wrong address.
-    var told: [(by: Endpoint, token: UInt64)] = []
+    // What the target sent to somebody, played back from the address of somebody else.
+    var heard = traffic
     for step in 0..<400 {
       let number = rig.random.below(strangers.count)
       let stranger = strangers[number]
-      let stolen = told.filter { $0.by != stranger }.randomElement(using: &rig.random)?.token ?? 1
       rig.captured = []
-      let own = nodeRecord(100 + number, instance: 1)
       var datagram: [UInt8]
-      switch rig.random.below(8) {
-      case 0: datagram = hello(own, token: rig.random.next())
-      case 1: datagram = hello(own, token: rig.random.next(), echo: rig.random.next())
-      case 2: datagram = hello(own, token: rig.random.next(), echo: stolen)
-      case 3: datagram = traffic.randomElement(using: &rig.random) ?? []
-      case 4:
-        datagram = frames(
-          echo: stolen, [(.ping, [UInt8](repeating: 0, count: 8)), (.wantVertex, rig.random.bytes(64))])
+      switch rig.random.below(7) {
+      case 0: datagram = hello(nodeRecord(100 + number, instance: 1), nonce: step)
+      case 1: datagram = hello(nodeRecord(1_000 + step, instance: 1), nonce: step)
+      case 2: datagram = stranger.initiation(to: target, at: rig.now)
+      case 3: datagram = strangers[rig.random.below(6)].initiation(to: target, at: rig.now)
+      case 4: datagram = heard.randomElement(using: &rig.random) ?? []
       case 5: datagram = rig.random.bytes(rig.random.below(Limits.datagramBytes + 40))
-      case 6: datagram = hello(nodeRecord(rig.random.below(4), instance: 1), token: 1, echo: stolen)
-      default: datagram = hello(own, token: 0)
+      default: datagram = hello(nodeRecord(rig.random.below(4), instance: 1), nonce: step)
       }
       if rig.random.below(4) == 0, !datagram.isEmpty {
         datagram[rig.random.below(datagram.count)] ^= UInt8(1 << rig.random.below(8))
       }
       if rig.random.below(8) == 0 { datagram.removeLast(rig.random.below(datagram.count + 1)) }
-      received[stranger, default: 0] += datagram.count
-      target.receive(datagram, from: stranger, at: rig.now)
+      received[stranger.endpoint, default: 0] += datagram.count
+      target.receive(datagram, from: stranger.endpoint, at: rig.now)
       rig.run(for: .milliseconds(UInt64(rig.random.below(100))))
-      for datagram in rig.captured where datagram.from == target.endpoint {
+      for datagram in rig.captured {
         sent[datagram.to, default: 0] += datagram.bytes.count
-        if let token = tokens(of: datagram.bytes)?.token, told.count < 1_000 { told.append((datagram.to, token)) }
+        if datagram.from == target.endpoint { heard.append(datagram.bytes) }
       }
-      for stranger in strangers {
+      for stranger in strangers.map(\.endpoint) {
         guard sent[stranger, default: 0] > received[stranger, default: 0] else { continue }
         Issue.record("seed \(seed), step \(step): \(sent[stranger] ?? 0) B for \(received[stranger] ?? 0) B")
         return
       }
     }
-    for stranger in strangers { #expect(sent[stranger, default: 0] > 0, "strangers are answered at all") }
+    for stranger in strangers { #expect(sent[stranger.endpoint, default: 0] > 0, "strangers are answered at all") }
     #expect(target.snapshot.members.map(\.id) == members)
     #expect(target.aliveCount == 3)
   }
 
-  @Test func whoEchoesItsTokenIsLinked() {
+  @Test func whoConfirmsTheHandshakeIsLinked() {
     let rig = MeshRig.linked(1)
     let target = rig.nodes[0]
-    let record = nodeRecord(100, instance: 1)
-    target.receive(hello(record, token: 55), from: endpoint(100), at: rig.now)
+    let stranger = rig.make(100)
+    target.receive(stranger.initiation(to: target, at: rig.now), from: stranger.endpoint, at: rig.now)
+    let answer = target.outgoing()
+    #expect(answer.count == 1 && answer.first?.to == stranger.endpoint)
+    #expect(answer.first.map { type(of: $0.bytes) } == .response)
+    #expect(target.memberCount == 0, "an address that has proven nothing costs no member's row")
+    stranger.receive(answer.first?.bytes ?? [], from: target.endpoint, at: rig.now)
+    #expect(stranger.member(target.id)?.state == .known, "keys without a record are nobody yet")
+    rig.exchange(stranger, target)
+    #expect(target.state(of: stranger.id) == .alive)
+    #expect(stranger.state(of: target.id) == .alive)
+    #expect(target.events.isEmpty)
     rig.drain(target)
-    let answer = rig.captured.last.flatMap { tokens(of: $0.bytes) }
-    #expect(answer?.echo == 55)
-    #expect(target.memberCount == 0, "an address that has proven nothing costs no memory")
-    target.receive(hello(record, token: 55, echo: answer?.token ?? 0), from: endpoint(100), at: rig.now)
-    #expect(target.state(of: secretKey(100).publicKey) == .alive)
+    #expect(target.events == ["joined"])
   }
 
-  /// Tokens are for one address: a good echo from elsewhere proves nothing.
-  @Test func aTokenProvesOneAddressOnly() {
+  @Test func aHelloOfAStrangerLeavesNothingButAnAttempt() {
     let rig = MeshRig.linked(1)
     let target = rig.nodes[0]
-    target.receive(hello(nodeRecord(100, instance: 1), token: 55), from: endpoint(100), at: rig.now)
-    rig.drain(target)
-    let token = rig.captured.last.flatMap { tokens(of: $0.bytes)?.token } ?? 0
-    target.receive(hello(nodeRecord(100, instance: 1), token: 55, echo: token), from: endpoint(101), at: rig.now)
+    target.receive(hello(nodeRecord(100, instance: 1)), from: endpoint(100), at: rig.now)
     #expect(target.memberCount == 0)
+    #expect(target.keyCount(.attempt) == 1)
+    rig.run(for: .seconds(6))
+    #expect(target.keyCount(.attempt) == 0)
+    #expect(rig.captured.filter { $0.to == endpoint(100) }.count == 1, "nobody answered, so nobody is bothered")
   }
 
-  @Test func unprovenHellosAreAnsweredAtALimitedRate() {
+  @Test func hellosAreAnsweredAtALimitedRate() {
     let rig = MeshRig.linked(1)
     let target = rig.nodes[0]
     rig.captured = []
-    let datagram = hello(nodeRecord(100, instance: 1), token: 55)
+    let same = hello(nodeRecord(100, instance: 1))
     for _ in 0..<20 {
-      for _ in 0..<150 { target.receive(datagram, from: endpoint(100), at: rig.now) }
+      for _ in 0..<150 { target.receive(same, from: endpoint(100), at: rig.now) }
       rig.run(for: .milliseconds(50))
     }
-    let answers = rig.captured.filter { $0.to == endpoint(100) }.count
-    #expect(answers > 0)
+    #expect((1...5).contains(rig.captured.count { $0.to == endpoint(100) }), "one attempt in 200 ms")
     #expect((target.counters["overRate"] ?? 0) > 0)
-    #expect(answers <= 2 * Int(Limits.hellosPerSecond) + 1, "a burst, and what a second earns")
+    rig.run(for: .seconds(6))
+    rig.captured = []
+    // Many names: as many attempts as there are rows.
+    for number in 0..<60 {
+      target.receive(hello(nodeRecord(200 + number, instance: 1), nonce: number), from: endpoint(100), at: rig.now)
+    }
+    rig.run(for: .milliseconds(500))
+    #expect(rig.captured.filter { $0.to == endpoint(100) }.count == Limits.attemptsMax)
+    #expect((target.counters["tableFull"] ?? 0) > 0)
   }
 
-  @Test func aHelloAnswerTellsTheHighestEpochThatIsKnown() {
+  @Test func aHandshakeTellsTheHighestEpochThatIsKnown() {
     let rig = MeshRig(seed: 1)
     rig.add(0)
     rig.add(1, peers: [0], epoch: 9)
@@ -151,7 +159,7 @@ import Wire
     let old = rig.nodes[2].id
     rig.kill(2)
     rig.nodes[2] = rig.make(7, at: 2, peers: [0])
-    rig.run(for: .seconds(2))
+    rig.run(for: .seconds(6))
     #expect(rig.nodes[0].state(of: old) == .failed)
     #expect(rig.nodes[0].state(of: secretKey(7).publicKey) == .alive)
   }

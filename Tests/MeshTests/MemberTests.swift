@@ -24,25 +24,6 @@ import Wire
     #expect(rig.nodes[0].aliveCount > 0)
   }
 
-  @Test func linksAreBounded() {
-    let rig = MeshRig(seed: 1)
-    let target = rig.add(0, members: 256)
-    rig.run(for: .milliseconds(300))
-    for number in 0..<Limits.linksMax + 10 {
-      let record = nodeRecord(1_000 + number, instance: 1)
-      let from = endpoint(1_000 + number)
-      target.receive(hello(record, token: 1), from: from, at: rig.now)
-      rig.drain(target)
-      let token = rig.captured.last { $0.to == from }.flatMap { tokens(of: $0.bytes)?.token } ?? 0
-      target.receive(hello(record, token: 1, echo: token), from: from, at: rig.now)
-      rig.drain(target)
-      // No faster than hellos are verified.
-      rig.run(for: Interval(microseconds: 2_000_000 / Limits.hellosPerSecond))
-    }
-    #expect(target.aliveCount == Limits.linksMax)
-    #expect(target.counters["tableFull"] == 10)
-  }
-
   /// A table behind a reference, so that the macros of Swift Testing can look into it.
   private final class Rows {
     private var table: MemberTable
@@ -95,11 +76,10 @@ import Wire
       for other in rig.nodes where other !== node {
         var pings = 0
         for datagram in rig.captured where datagram.from == node.endpoint && datagram.to == other.endpoint {
-          guard let view = try? DatagramView(datagram.bytes.span.bytes), view.type == .frames else { continue }
-          var walk = FrameWalk(view.content.extracting(8..<view.content.byteCount))
-          while let frame = walk.next() { pings += frame.type == .ping ? 1 : 0 }
+          pings += datagram.frames.count { $0.type == .ping }
         }
-        #expect((40...60).contains(pings))
+        // Who has just pinged is not the next to be pinged.
+        #expect((30...90).contains(pings), "\(pings)")
         let roundTrip = node.member(other.id)?.roundTripMicroseconds ?? 0
         #expect((300...1_000).contains(roundTrip), "\(roundTrip) µs over links of 150 to 350 µs")
       }
@@ -164,8 +144,8 @@ import Wire
     rig.nodes[0].mesh.receiveMember(stale.span.bytes, from: 0, at: rig.now)
     #expect(rig.nodes[0].member(id) == present)
     // As a hello that was on its way for long.
-    let echo = rig.nodes[0].mesh.token(for: endpoint(1))
-    rig.nodes[0].receive(hello(stale, token: 99, echo: echo), from: endpoint(1), at: rig.now)
+    rig.nodes[0].receive(hello(stale), from: endpoint(1), at: rig.now)
+    rig.run(for: .seconds(1))
     #expect(rig.nodes[0].member(id)?.instance == present?.instance)
   }
 

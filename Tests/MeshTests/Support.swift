@@ -58,34 +58,44 @@ func nodeRecord(
   return record
 }
 
-/// A whole hello datagram.
-func hello(_ record: [UInt8], token: UInt64, echo: UInt64 = 0, epochKnown: UInt32 = 0) -> [UInt8] {
-  written {
-    HelloView.emit(
-      networkTag: network.tag, token: token, echo: echo, epochKnown: epochKnown, record: record.span.bytes,
-      into: &$0)
+/// A whole hello datagram, sealed as everybody does who knows `secret`.
+func hello(_ record: [UInt8], secret: Bytes32 = .zero, nonce: Int = 1) -> [UInt8] {
+  let nonce = Array(key(nonce).withBytes { array($0) }.prefix(16))
+  let sealing = keyedDigest(SecretKeys(secret, network: network, own: .zero).hello, of: nonce.span.bytes)
+  var content = written { HelloContent.emit(record.span.bytes, into: &$0) } + [UInt8](repeating: 0, count: 16)
+  do {
+    var span = content.mutableSpan
+    var bytes = span.mutableBytes
+    SessionCipher.seal(&bytes, plainBytes: HelloContent.byteCount, key: sealing, counter: 0)
+  }
+  return written {
+    DatagramView.emitHead(.hello, into: &$0)
+    $0.u32(network.tag)
+    $0.bytes(nonce.span.bytes)
+    $0.bytes(content.span.bytes)
   }
 }
 
-/// A datagram of frames.
-func frames(echo: UInt64, _ frames: [(type: FrameType, content: [UInt8])]) -> [UInt8] {
-  written {
-    DatagramView.emitHead(networkTag: network.tag, type: .frames, into: &$0)
-    $0.u64(echo)
-    for frame in frames {
-      $0.u8(frame.type.code)
-      $0.u16(UInt16(frame.content.count))
-      $0.bytes(frame.content.span.bytes)
+/// The type of a datagram; nil when it is none.
+func type(of datagram: [UInt8]) -> DatagramType? { (try? DatagramView(datagram.span.bytes))?.type }
+
+extension Mesh {
+  /// The frames in a sealed datagram to this node, which does not notice.
+  func peek(_ datagram: [UInt8]) -> [(type: FrameType, content: [UInt8])] {
+    guard let view = try? DatagramView(datagram.span.bytes), view.type == .sealed else { return [] }
+    var reader = ByteReader(view.content)
+    guard let index = try? reader.u32(), let counter = try? reader.u64(), let slot = keys.slot(index) else {
+      return []
     }
+    let room = Region(byteCount: Limits.datagramBytes)
+    var out = room.mutableBytes(at: 0, count: Limits.datagramBytes)
+    guard let length = SessionCipher.open(reader.rest(), key: keys[slot].receiveKey, counter: counter, into: &out)
+    else { return [] }
+    var frames: [(type: FrameType, content: [UInt8])] = []
+    var walk = FrameWalk(room.bytes(at: 0, count: length))
+    while let frame = walk.next() { frames.append((frame.type, array(frame.content))) }
+    return frames
   }
-}
-
-/// The token that a hello datagram asks to have echoed, and the echo it carries; nil when it is none.
-func tokens(of datagram: [UInt8]) -> (token: UInt64, echo: UInt64, epochKnown: UInt32)? {
-  guard let view = try? DatagramView(datagram.span.bytes), view.type == .hello,
-    let hello = try? HelloView(view.content)
-  else { return nil }
-  return (hello.token, hello.echo, hello.epochKnown)
 }
 
 /// One member as far as anybody can see it.
@@ -95,7 +105,10 @@ struct MemberSnapshot: Equatable {
   var state: MemberState
   var epoch: UInt32
   var endpoint: Endpoint
-  var token: UInt64
+  var session: Int
+  var formerSession: Int
+  var handshakeSequence: Sequence
+  var pathAllowance: UInt32
   var record: [UInt8]
   var isEndorsed: Bool
   var heardAt: Instant
@@ -149,7 +162,9 @@ final class MeshNode {
       rows.append(
         MemberSnapshot(
           id: member.id, instance: member.instance, state: member.state, epoch: member.epoch,
-          endpoint: member.endpoint, token: member.token, record: array(mesh.members.record(index)),
+          endpoint: member.endpoint, session: member.session, formerSession: member.formerSession,
+          handshakeSequence: member.handshakeSequence, pathAllowance: member.pathAllowance,
+          record: array(mesh.members.record(index)),
           isEndorsed: member.isEndorsed, heardAt: member.heardAt, stateSince: member.stateSince, load: member.load,
           free: member.free, flags: member.flags, transfers: member.transfers, blameCount: member.blameCount,
           roundTripMicroseconds: member.roundTripMicroseconds))
@@ -157,6 +172,34 @@ final class MeshNode {
     return MeshSnapshot(
       members: rows, aliveCount: mesh.members.aliveCount, freeInQueue: mesh.queue.freeCount,
       epochHeard: mesh.epochHeard, hasHeardAnswer: mesh.hasHeardAnswer, eventCount: mesh.eventCount)
+  }
+
+  /// Rows of the key table in use.
+  func keyCount(_ state: KeySlot.State) -> Int { mesh.keys.count(state) }
+
+  /// A datagram with `plain` inside, sealed for member `id` with the present keys.
+  func sealed(_ plain: [UInt8], for id: NodeID) -> [UInt8] {
+    guard let row = mesh.members.index(of: id) else { return [] }
+    return written(capacity: Limits.datagramBytes) {
+      mesh.seal(mesh.members[row].session, plainBytes: plain.count, into: &$0) { $0.bytes(plain.span.bytes) }
+    }
+  }
+
+  /// Everything that waits to be sent.
+  func outgoing() -> [(to: Endpoint, bytes: [UInt8])] {
+    let buffer = Region(byteCount: Limits.datagramBytes)
+    var datagrams: [(to: Endpoint, bytes: [UInt8])] = []
+    while true {
+      var writer = ByteWriter(buffer.mutableBytes(at: 0, count: Limits.datagramBytes))
+      guard let next = mesh.nextDatagram(into: &writer) else { return datagrams }
+      datagrams.append((next.endpoint, array(writer.written)))
+    }
+  }
+
+  /// An initiation to `other`, as it leaves this node.
+  func initiation(to other: MeshNode, at now: Instant) -> [UInt8] {
+    mesh.initiate(to: other.id, at: Path(other.endpoint), now: now)
+    return outgoing().last { type(of: $0.bytes) == .initiation }?.bytes ?? []
   }
 
   /// The counters by name, without those that are zero.
@@ -177,12 +220,22 @@ final class MeshNode {
       case .ping: mesh.receivePing(frame.content, from: member, isAnswer: false, at: now)
       case .acknowledge: mesh.receivePing(frame.content, from: member, isAnswer: true, at: now)
       case .member: mesh.receiveMember(frame.content, from: member, at: now)
+      case .pingRequest, .pingAnswer, .suspect:
+        mesh.receiveProbe(frame.type, frame.content, from: member, at: now)
       case .goodbye: mesh.receiveGoodbye(frame.content, from: member, at: now)
       default: frames.append((frame.type, array(frame.content), mesh.members[member].id))
       }
     }
     if walk.isMalformed { mesh.counters.malformed += 1 }
   }
+}
+
+/// A datagram that was sent.
+struct Captured {
+  var from: Endpoint
+  var to: Endpoint
+  var bytes: [UInt8]
+  var frames: [(type: FrameType, content: [UInt8])]
 }
 
 /// A datagram on its way.
@@ -200,8 +253,11 @@ final class MeshRig {
   var now = Instant(microseconds: 1_000_000)
   var random: SplitMix64
   var lossPercent = 0
-  /// Every datagram that was sent, with its receiver; none for a multicast.
-  var captured: [(from: Endpoint, to: Endpoint, bytes: [UInt8])] = []
+  var duplicatePercent = 0
+  var delayMicroseconds = 150...350
+  /// Every datagram that was sent, with its receiver, none for a multicast, and the frames that the receiver finds in
+  /// it.
+  var captured: [Captured] = []
   private let buffer = Region(byteCount: Limits.datagramBytes)
 
   init(seed: UInt64) {
@@ -219,32 +275,56 @@ final class MeshRig {
 
   func make(
     _ number: Int, at place: Int? = nil, peers: [Int] = [], members: Int = 32, epoch: UInt32 = 1,
-    usesMulticast: Bool = false, town: NodeID = .zero, endorsement: Endorsement? = nil
+    usesMulticast: Bool = false, town: NodeID = .zero, endorsement: Endorsement? = nil,
+    secrets: NetworkSecrets = NetworkSecrets(), milliseconds: UInt64? = nil
   ) -> MeshNode {
     let instance = random.next()
     let id = secretKey(number).publicKey
     var named = InlineArray<16, Endpoint>(repeating: .none)
     for (index, peer) in peers.enumerated() { named[index] = endpoint(peer) }
     var mesh = Mesh(
-      network: network, selfID: id, instance: instance, town: town, entropy: (random.next(), random.next()),
-      members: members, usesMulticast: usesMulticast, peers: named, peerCount: peers.count)
+      network: network, secrets: secrets, selfID: id, agreement: secretKey(number).agreementKey, instance: instance,
+      town: town, entropy: Bytes32(random.bytes(32).span.bytes), members: members, usesMulticast: usesMulticast,
+      peers: named, peerCount: peers.count)
     let record = nodeRecord(
-      number, instance: instance, epoch: epoch, milliseconds: now.microseconds / 1_000, endorsement: endorsement)
-    mesh.setSelfRecord(record.span.bytes)
-    let gossip = Gossip(key: (random.next(), random.next()))
+      number, instance: instance, epoch: epoch, milliseconds: milliseconds ?? now.microseconds / 1_000,
+      endorsement: endorsement)
+    mesh.setSelfRecord(record.span.bytes, epoch: epoch)
+    let gossip = Gossip(key: (random.next(), random.next()), members: members)
     return MeshNode(mesh: mesh, gossip: gossip, id: id, endpoint: endpoint(place ?? number))
   }
 
   @discardableResult
   func add(
     _ number: Int, at place: Int? = nil, peers: [Int] = [], members: Int = 32, epoch: UInt32 = 1,
-    usesMulticast: Bool = false, town: NodeID = .zero, endorsement: Endorsement? = nil
+    usesMulticast: Bool = false, town: NodeID = .zero, endorsement: Endorsement? = nil,
+    secrets: NetworkSecrets = NetworkSecrets()
   ) -> MeshNode {
     let node = make(
       number, at: place, peers: peers, members: members, epoch: epoch, usesMulticast: usesMulticast, town: town,
-      endorsement: endorsement)
+      endorsement: endorsement, secrets: secrets)
     nodes.append(node)
     return node
+  }
+
+  /// Hands what two nodes have for each other back and forth until nothing is left, in no time.
+  func exchange(_ first: MeshNode, _ second: MeshNode) {
+    var isQuiet = false
+    while !isQuiet {
+      isQuiet = true
+      for (node, other) in [(first, second), (second, first)] {
+        for datagram in node.outgoing() where datagram.to == other.endpoint {
+          other.receive(datagram.bytes, from: node.endpoint, at: now)
+          isQuiet = false
+        }
+      }
+    }
+  }
+
+  /// Lets time pass for one node alone.
+  func advance(_ node: MeshNode, by interval: Interval) {
+    now = now + interval
+    node.mesh.tick(at: now)
   }
 
   func kill(_ index: Int) {
@@ -255,14 +335,21 @@ final class MeshRig {
   func drain(_ node: MeshNode) {
     while true {
       var writer = ByteWriter(buffer.mutableBytes(at: 0, count: Limits.datagramBytes))
-      guard let next = node.mesh.queue.next(into: &writer) else { break }
+      guard let next = node.mesh.nextDatagram(into: &writer) else { break }
       let bytes = array(writer.written)
-      captured.append((node.endpoint, next.endpoint, bytes))
-      if lossPercent > 0, random.below(100) < lossPercent { continue }
-      let arrivesAt = now + Interval(microseconds: 150 + UInt64(random.below(200)))
+      let frames = nodes.first { $0.isUp && $0.endpoint == next.endpoint }?.mesh.peek(bytes) ?? []
+      captured.append(Captured(from: node.endpoint, to: next.endpoint, bytes: bytes, frames: frames))
       let receivers =
         next.isMulticast ? nodes.filter { $0 !== node }.map(\.endpoint) : [next.endpoint]
-      for to in receivers { flying.append(Flying(arrivesAt: arrivesAt, from: node.endpoint, to: to, bytes: bytes)) }
+      for to in receivers {
+        if lossPercent > 0, random.below(100) < lossPercent { continue }
+        for _ in 0..<(random.below(100) < duplicatePercent ? 2 : 1) {
+          let delay = delayMicroseconds.lowerBound + random.below(delayMicroseconds.count)
+          flying.append(
+            Flying(
+              arrivesAt: now + Interval(microseconds: UInt64(delay)), from: node.endpoint, to: to, bytes: bytes))
+        }
+      }
     }
     while let event = node.mesh.nextEvent() {
       switch event {

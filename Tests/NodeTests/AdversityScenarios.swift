@@ -155,7 +155,7 @@ import Wire
         #expect(visible(mesh, 0) == before, "seed \(seed)")
       }
     }
-    #expect(mesh.status("drops.unproven", of: 0) > 0)
+    #expect(mesh.status("drops.replayed", of: 0) > 0)
   }
 
   @Test(arguments: 1...3 as ClosedRange<UInt64>) func mutatedDatagramsChangeNothing(_ seed: UInt64) throws {
@@ -183,10 +183,13 @@ import Wire
 
   /// A goodbye has no content: a frame of another type that is hit in its type must not end a link.
   @Test func aGoodbyeWithContentIsMalformed() throws {
-    let (mesh, traffic) = try busyMesh(seed: 1)
-    var datagram = try #require(traffic.first { VirtualMesh.frames($0).first?.type == .vertex })
-    datagram[DatagramView.framesHeadBytes] = FrameType.goodbye.code
-    mesh.nodes[0].node.receive(datagram.span.bytes, from: VirtualMesh.endpoint(1), at: mesh.now)
+    let (mesh, _) = try busyMesh(seed: 1)
+    let found = mesh.nodes[1].node.mesh.members.index(of: mesh.nodes[0].id)
+    let row = try #require(found)
+    mesh.nodes[1].node.mesh.send(.goodbye, contentBytes: 1, to: row) { $0.u8(0) }
+    let before = mesh.status("drops.malformed", of: 0)
+    mesh.run(for: .milliseconds(5))
+    #expect(mesh.status("drops.malformed", of: 0) == before + 1)
     #expect(!mesh.peers(of: 0).map(\.state).contains(.left))
   }
 }

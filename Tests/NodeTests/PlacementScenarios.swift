@@ -97,8 +97,8 @@ import Wire
   func aHolderFinishesWhatTheAuthorBegan(_ seed: UInt64, _ lost: [Int]) throws {
     let mesh = mesh(7, seed: seed) { $0.repairAfter = (.seconds(5), .seconds(10), .seconds(20)) }
     var bundle = Digest.zero
-    mesh.isBlocked = { _, _, datagram in
-      VirtualMesh.frames(datagram).contains { frame in
+    mesh.isBlocked = { _, to, datagram in
+      mesh.frames(datagram, to: to).contains { frame in
         guard frame.type == .offerShard else { return false }
         var reader = ByteReader(frame.content.span.bytes)
         guard (try? reader.u32()) != nil, let head = try? ShardHeadView(&reader) else { return false }

@@ -90,7 +90,7 @@ import Wire
     let body = mesh.random.bytes(3_000)
     let stored = try #require(mesh.stored(mesh.submit(body, flags: [.full, .flush], to: 0), at: 0))
     mesh.run(for: .seconds(1))
-    mesh.isBlocked = { _, _, datagram in VirtualMesh.frames(datagram).contains { $0.type == .find } }
+    mesh.isBlocked = { _, to, datagram in mesh.frames(datagram, to: to).contains { $0.type == .find } }
     let reader = try #require((1..<7).first { !mesh.holders(of: stored.location.bundle).contains($0) })
     #expect(
       mesh.brings(Location(transaction: stored.location.transaction, bundle: .zero), body, to: reader),

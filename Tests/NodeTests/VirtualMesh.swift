@@ -6,6 +6,7 @@ import Identity
 import Store
 import Wire
 
+@testable import Mesh
 @testable import Node
 
 /// One node and what stands around it.
@@ -44,12 +45,17 @@ final class VirtualMesh {
   var now = Instant(microseconds: 1_000_000)
   var random: SplitMix64
   var lossPercent: UInt64 = 0
+  /// How long a datagram takes; nil: 150 to 350 µs by chance.
+  var linkDelay: Interval?
+  /// Nodes below this number and the others do not hear each other; nil: everybody hears everybody.
+  private var cut: Int?
   var sentDatagrams = 0
   var sentBytesByNode: [Int] = []
   /// What does not arrive besides what is lost by chance: sender, receiver, datagram.
   var isBlocked: ((Int, Int, [UInt8]) -> Bool)?
   /// Everything that was sent while it is not nil: sender, receiver, datagram.
   var captured: [(from: Int, to: Int, bytes: [UInt8])]?
+  private let opened = Region(byteCount: Limits.datagramBytes)
   let storeBytes: UInt64
   let network: Network
   var nextRequest: UInt32 = 1
@@ -112,6 +118,11 @@ final class VirtualMesh {
     return VirtualNode(node: node, medium: medium, endpoint: Self.endpoint(index), id: id)
   }
 
+  /// Cuts every link between the nodes below `number` and the others.
+  func split(at number: Int) { cut = number }
+  /// Mends every link.
+  func heal() { cut = nil }
+
   /// A sudden death: nothing is said to anybody, and what was not synced is gone.
   func kill(_ index: Int, tear: FlashTear = .nothing) {
     nodes[index].isUp = false
@@ -139,11 +150,13 @@ final class VirtualMesh {
         guard let to = nodes.firstIndex(where: { $0.endpoint == endpoint }) else { continue }
         captured?.append((index, to, bytes))
         if let isBlocked, isBlocked(index, to, bytes) { continue }
+        if let cut, (index < cut) != (to < cut) { continue }
         if lossPercent > 0, random.next() % 100 < lossPercent { continue }
-        let delay = Interval(microseconds: 150 + random.next() % 200)
+        let delay = linkDelay ?? Interval(microseconds: 150 + random.next() % 200)
         flying.append(Flying(arrivesAt: now + delay, from: index, to: to, bytes: bytes))
       case .multicast:
-        for to in nodes.indices where to != index && nodes[to].isUp {
+        for to in nodes.indices
+        where to != index && nodes[to].isUp && cut.map({ (index < $0) == (to < $0) }) ?? true {
           flying.append(Flying(arrivesAt: now + .milliseconds(1), from: index, to: to, bytes: bytes))
         }
       case .answer(let client): runner.answers.append((client, bytes))
@@ -251,10 +264,17 @@ final class VirtualMesh {
     return entries
   }
 
-  /// The frames in a datagram.
-  static func frames(_ datagram: [UInt8]) -> [(type: FrameType, content: [UInt8])] {
-    guard let view = try? DatagramView(datagram.span.bytes), view.type == .frames else { return [] }
-    var walk = FrameWalk(view.content.extracting(8..<view.content.byteCount))
+  /// The frames in a datagram that is sealed for node `index`, opened with that node's keys.
+  func frames(_ datagram: [UInt8], to index: Int) -> [(type: FrameType, content: [UInt8])] {
+    guard let view = try? DatagramView(datagram.span.bytes), view.type == .sealed else { return [] }
+    var reader = ByteReader(view.content)
+    guard let number = try? reader.u32(), let counter = try? reader.u64(),
+      let slot = nodes[index].node.mesh.keys.slot(number)
+    else { return [] }
+    let key = nodes[index].node.mesh.keys[slot].receiveKey
+    var room = opened.mutableBytes(at: 0, count: Limits.datagramBytes)
+    guard let length = SessionCipher.open(reader.rest(), key: key, counter: counter, into: &room) else { return [] }
+    var walk = FrameWalk(opened.bytes(at: 0, count: length))
     var frames: [(type: FrameType, content: [UInt8])] = []
     while let frame = walk.next() { frames.append((frame.type, array(frame.content))) }
     return frames

@@ -184,31 +184,57 @@ import Testing
   }
 
   @Test func helloFields() throws {
-    let golden = bytes(Goldens.hello)
+    let golden = bytes(Goldens.helloContent)
     let record = bytes(Goldens.fullNodeRecord)
-    let datagram = try DatagramView(golden.span.bytes)
-    let tag = datagram.networkTag
-    let hello = try HelloView(datagram.content)
-    #expect(hello.token == 0x1122_3344_5566_7788)
-    #expect(hello.echo == 0x99aa_bbcc_ddee_ff00)
-    #expect(hello.epochKnown == 9)
-    #expect(array(hello.record.bytes) == record)
-    let out = written {
-      HelloView.emit(
-        networkTag: tag, token: 0x1122_3344_5566_7788, echo: 0x99aa_bbcc_ddee_ff00, epochKnown: 9,
-        record: record.span.bytes, into: &$0)
+    let view = try HelloContent.record(golden.span.bytes)
+    #expect(array(view.bytes) == record)
+    #expect(written { HelloContent.emit(record.span.bytes, into: &$0) } == golden)
+  }
+
+  @Test func handshakeFields() throws {
+    var terms = LinkTerms(instance: 0x99aa_bbcc_ddee_ff00, epochKnown: 9)
+    terms.lowestVersion = 2
+    terms.highestVersion = 2
+    terms.datagramBytes = 1_232
+    terms.batch = 16
+    #expect(
+      try decoded(bytes(Goldens.linkTerms)) { span throws(WireError) in
+        var reader = ByteReader(span)
+        return try LinkTerms(&reader)
+      } == terms)
+    let author = Bytes32(Array(bytes(Goldens.fullNodeRecord)[3..<35]).span.bytes)
+    #expect(
+      try decoded(bytes(Goldens.initiationPayload)) { span throws(WireError) in try InitiationPayload(span) }
+        == InitiationPayload(id: author, sequence: Sequence(epoch: 3, counter: 17), terms: terms))
+    let cookie = try decoded(bytes(Goldens.cookieContent)) { span throws(WireError) in
+      let view = try CookieView(span)
+      return (view.receiver, array(view.nonce), array(view.sealed))
     }
-    #expect(out == golden)
+    #expect(cookie.0 == 0x1122_3344)
+    #expect(cookie.1 == pattern(21, 16))
+    #expect(cookie.2 == pattern(22, 32))
+  }
+
+  @Test func headsOfDatagrams() throws {
+    let types: [(DatagramType, UInt8)] = [
+      (.hello, 1), (.initiation, 2), (.response, 3), (.cookie, 4), (.sealed, 5),
+    ]
+    for (type, code) in types {
+      #expect(written { DatagramView.emitHead(type, into: &$0) } == [2, code, 0, 0])
+    }
+    let golden = bytes(Goldens.sealedDatagram)
+    let datagram = try DatagramView(golden.span.bytes)
+    #expect(datagram.type == .sealed)
+    var reader = ByteReader(datagram.content)
+    #expect(try reader.u32() == 0x1122_3344)
+    #expect(try reader.u64() == 0x0102_0304_0506_0708)
+    #expect(DatagramView.headBytes + reader.offset == DatagramView.sealedHeadBytes)
+    #expect(array(reader.rest()) == pattern(24, 40))
   }
 
   @Test func framesInOrder() throws {
-    let golden = bytes(Goldens.framesDatagram)
-    let datagram = try DatagramView(golden.span.bytes)
-    #expect(datagram.type == .frames)
-    var reader = ByteReader(datagram.content)
-    #expect(try reader.u64() == 0x0102_0304_0506_0708)
-    #expect(DatagramView.headBytes + reader.offset == DatagramView.framesHeadBytes)
-    var walk = FrameWalk(reader.rest())
+    let golden = bytes(Goldens.frames)
+    var walk = FrameWalk(golden.span.bytes)
     var types: [FrameType] = []
     while let frame = walk.next() { types.append(frame.type) }
     #expect(types == [.ping, .goodbye, .haveVertex, FrameType(code: 250)])
@@ -219,13 +245,41 @@ import Testing
   @Test func frameFields() throws {
     #expect(
       try decoded(bytes(Goldens.ping)) { bytes throws(WireError) in try PingFrame(bytes) }
-        == PingFrame(number: 77, load: 12, free: 200, flags: 1))
+        == PingFrame(number: 77, load: 12, free: 200, flags: 1, members: 0x1122_3344, digest: 0x0102_0304_0506_0708)
+    )
     #expect(
       try decoded(bytes(Goldens.wantShard)) { bytes throws(WireError) in try WantShardFrame(bytes) }
         == WantShardFrame(transfer: TransferID(rawValue: 0x8000_0011), bundle: Self.bundle, index: 255, missing: 5))
     #expect(
       try decoded(bytes(Goldens.find)) { bytes throws(WireError) in try FindFrame(bytes) }
         == FindFrame(query: 21, flags: FindFrame.wantsReceipt, target: Self.target))
+  }
+
+  @Test func frontierFields() throws {
+    let golden = bytes(Goldens.frontier)
+    let frame = try FrontierFrame(golden.span.bytes)
+    #expect(frame.flags == FrontierFrame.isAnswer)
+    #expect(frame.authors == 16...UInt64.max)
+    #expect(frame.count == 2)
+    let (first, second) = (frame.reached(of: 17), frame.reached(of: 1 << 63))
+    #expect(first == Reached(sequence: Sequence(epoch: 3, counter: 9), id: 99))
+    #expect(second == Reached(sequence: Sequence(epoch: 1, counter: 1), id: .max))
+    for absent in [0, 16, 18, .max] as [UInt64] {
+      let reached = frame.reached(of: absent)
+      #expect(reached == .nothing)
+    }
+    let list = bytes(Goldens.vertexList)
+    let view = try VertexList(list.span.bytes)
+    let (count, prefix) = (view.count, view[0])
+    #expect(count == 2 && prefix == 0x1122_3344_5566_7788)
+  }
+
+  @Test func whoHasReachedAVertexLacksAnotherInItsPlaceAndWhatComesAfter() {
+    let reached = Reached(sequence: Sequence(epoch: 2, counter: 5), id: 7)
+    #expect(!reached.lacks(7, at: reached.sequence))
+    #expect(reached.lacks(8, at: reached.sequence))
+    #expect(reached.lacks(7, at: Sequence(epoch: 2, counter: 6)))
+    #expect(!reached.lacks(8, at: Sequence(epoch: 1, counter: 9)))
   }
 
   @Test func foundFields() throws {
@@ -322,6 +376,10 @@ import Testing
     #expect(bytes(Goldens.dagAnswer).count == ControlView.headBytes + VertexEntry.byteCount)
     #expect(bytes(Goldens.certificate).count == CertificateView.length(receipts: 3))
     #expect(bytes(Goldens.bundleHeaderRecord).count == Limits.bundleHeaderBytes)
-    #expect(bytes(Goldens.hello).count == Limits.helloBytes)
+    #expect(bytes(Goldens.helloContent).count == HelloContent.byteCount)
+    #expect(bytes(Goldens.linkTerms).count == LinkTerms.byteCount)
+    #expect(bytes(Goldens.initiationPayload).count == InitiationPayload.byteCount)
+    #expect(bytes(Goldens.initiationDatagram).count == InitiationPayload.datagramBytes)
+    #expect(bytes(Goldens.cookieContent).count + DatagramView.headBytes + 4 == CookieView.datagramBytes)
   }
 }

@@ -29,29 +29,57 @@ import Testing
   @Test func aVertexWithEveryParentFits() {
     #expect(RecordView.length(bodyBytes: 1 + Limits.parentsMax * 32) < Limits.vertexBytes)
   }
-  @Test func aVertexFitsADatagramAndARelayableFrame() {
-    #expect(Self.frameHead + Limits.vertexBytes <= Limits.relayableFrameBytes)
+  @Test func aVertexFitsADatagramAndSealedFrames() {
+    #expect(Self.frameHead + Limits.vertexBytes <= Limits.framesBytes)
   }
-  @Test func framesFitADatagram() {
-    #expect(Limits.relayableFrameBytes + 72 + 32 <= Limits.frameBytes)
-    #expect(DatagramView.framesHeadBytes + Limits.frameBytes <= Limits.datagramBytes)
+  @Test func sealedFramesFitADatagramAlsoWhenTheyAreRelayed() {
+    #expect(DatagramView.sealedOverheadBytes == DatagramView.sealedHeadBytes + 16)
+    #expect(Limits.framesBytes + 72 + DatagramView.sealedOverheadBytes <= Limits.datagramBytes)
     #expect(Limits.datagramBytes == 1_280 - 40 - 8)
   }
-  @Test func aLeafFrameFitsARelayableFrame() {
+  @Test func noAnswerOfAHandshakeIsLongerThanWhatItAnswers() {
+    #expect(CookieView.datagramBytes <= InitiationPayload.datagramBytes)
+    #expect(LinkTerms.responseBytes <= InitiationPayload.datagramBytes)
+    #expect(InitiationPayload.datagramBytes <= Limits.helloBytes)
+  }
+  @Test func sessionsAndTheirHandshakesFitTheTableOfKeys() {
+    #expect(2 * Limits.sessionsMax + Limits.attemptsMax + Limits.candidatesMax <= Limits.keySlotsMax)
+    // The lowest byte of an index names the row, and row 0 is none.
+    #expect(Limits.keySlotsMax < 256)
+    #expect(Limits.attemptsMax <= 32)
+    #expect(Limits.handshakesPerSource < Limits.handshakesPerSecond / 2)
+    #expect(Limits.replayWindow >= 1_024)
+    #expect(Limits.rekeyAfter * 5 < Limits.rejectAfter * 4)
+  }
+  @Test func aLeafFrameFitsSealedFrames() {
     let leaf = Self.frameHead + 4 + 2 + Limits.leavesPerFrame * Limits.leafBytes
     #expect(leaf == 1_033)
-    #expect(leaf <= Limits.relayableFrameBytes)
+    #expect(leaf <= Limits.framesBytes)
   }
   @Test func aBitmapOfEightBytesNamesEveryLeafFrame() {
     let leaves = (Limits.shardDataBytes + Limits.leafBytes - 1) / Limits.leafBytes
     #expect((leaves + Limits.leavesPerFrame - 1) / Limits.leavesPerFrame <= 64)
   }
-  @Test func anOfferFitsARelayableFrame() {
-    #expect(Self.frameHead + 4 + Limits.shardHeadBytes <= Limits.relayableFrameBytes)
+  @Test func anOfferFitsSealedFrames() {
+    #expect(Self.frameHead + 4 + Limits.shardHeadBytes <= Limits.framesBytes)
   }
-  @Test func evidenceFitsARelayableFrame() {
+  @Test func frontiersAndListsFitSealedFrames() {
+    #expect(FrontierFrame.entriesMax == 44)
+    let frontier = FrontierFrame.headBytes + FrontierFrame.entriesMax * FrontierFrame.entryBytes
+    #expect(Self.frameHead + frontier <= Limits.framesBytes)
+    #expect(VertexList.countMax == 136)
+    #expect(Self.frameHead + VertexList.countMax * 8 <= Limits.framesBytes)
+    #expect(Limits.offeredMax == 2 * VertexList.countMax)
+    #expect(Limits.offeredMax < Limits.wantedMax)
+  }
+  @Test func aGroupOfOfferedVerticesFitsASendQueue() {
+    #expect(Limits.offeredGroup <= Limits.sendQueueDatagrams - Limits.sendQueueReserve)
+    let frames = (Limits.frontierAuthorsMax + FrontierFrame.entriesMax - 1) / FrontierFrame.entriesMax
+    #expect(frames <= Int(Limits.frontierFramesPerSecond))
+  }
+  @Test func evidenceFitsSealedFrames() {
     #expect(Evidence.byteCount == 294)
-    #expect(Self.frameHead + Evidence.byteCount <= Limits.relayableFrameBytes)
+    #expect(Self.frameHead + Evidence.byteCount <= Limits.framesBytes)
   }
   @Test func shardHeadsFitTheirLimit() {
     for shards in 1...Limits.shardsMax { #expect(shardHead(shards) <= Limits.shardHeadBytes) }
@@ -85,8 +113,8 @@ import Testing
     #expect(RecordView.length(bodyBytes: body) <= Limits.nodeRecordBytes)
   }
   @Test func aNodeRecordFitsAHelloAndAFrame() {
-    #expect(28 + Limits.nodeRecordBytes <= Limits.helloBytes)
-    #expect(Self.frameHead + Limits.nodeRecordBytes + 19 <= Limits.relayableFrameBytes)
+    #expect(2 + Limits.nodeRecordBytes <= HelloContent.byteCount)
+    #expect(Self.frameHead + Limits.nodeRecordBytes + 19 <= Limits.framesBytes)
   }
   @Test func aHelloFitsADatagram() {
     #expect(Limits.helloBytes <= Limits.datagramBytes)
@@ -96,12 +124,13 @@ import Testing
     #expect(answer <= Limits.controlBytes)
   }
   @Test func membersAndPeersFitTheirTables() {
-    #expect(Limits.linksMax <= Limits.membersMax)
-    #expect(Limits.shardsMax <= Limits.linksMax)
+    #expect(Limits.sessionsMax <= Limits.membersMax)
+    #expect(Limits.shardsMax <= Limits.sessionsMax)
     #expect(Limits.parentsLight <= Limits.parentsMax)
   }
   @Test func failureIsNoticedWithinFiveSeconds() {
-    #expect(Limits.failureAfter + Limits.heartbeat <= .seconds(5))
+    // Looked at once a second while there are few, asked twice and through others, then suspected.
+    #expect(Limits.heartbeat + Limits.probePatience * 4 + Limits.suspicion <= .seconds(5))
     #expect(Limits.getTimeout < .seconds(3))
     #expect(Limits.placeTimeout < .seconds(30))
   }
@@ -115,8 +144,4 @@ import Testing
     #expect(Limits.segmentsMax <= Int(Int32.max))
     #expect(UInt64(Limits.storedForHoursMax) * 3_600_000_000 < UInt64.max / 1_000)
   }
-}
-
-private func + (left: Interval, right: Interval) -> Interval {
-  Interval(microseconds: left.microseconds + right.microseconds)
 }

@@ -99,8 +99,7 @@ import Testing
     do {
       var span = storage.mutableSpan
       var writer = ByteWriter(span.mutableBytes)
-      HelloView.emit(
-        networkTag: 1, token: 2, echo: 3, epochKnown: 4, record: pattern(1, 517).span.bytes, into: &writer)
+      HelloContent.emit(pattern(1, 471).span.bytes, into: &writer)
       overflowed = writer.overflowed
     }
     #expect(overflowed)

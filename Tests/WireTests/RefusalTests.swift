@@ -349,52 +349,127 @@ func refusal(of bytes: [UInt8], _ body: (RawSpan) throws(WireError) -> Void) -> 
 }
 
 @Suite("Refusals: datagrams and frames") struct DatagramRefusalTests {
-  static let hello = bytes(Goldens.hello)
+  static let hello = bytes(Goldens.helloContent)
+  static let initiation = bytes(Goldens.initiationDatagram)
+  static let payload = bytes(Goldens.initiationPayload)
 
-  func refusedHello(_ datagram: [UInt8]) -> WireError? {
-    refusal(of: datagram) { bytes throws(WireError) in _ = try HelloView(DatagramView(bytes).content) }
+  func refused(_ datagram: [UInt8]) -> WireError? {
+    refusal(of: datagram) { bytes throws(WireError) in _ = try DatagramView(bytes) }
+  }
+  func refusedHello(_ content: [UInt8]) -> WireError? {
+    refusal(of: content) { bytes throws(WireError) in _ = try HelloContent.record(bytes) }
+  }
+  func refusedPayload(_ content: [UInt8]) -> WireError? {
+    refusal(of: content) { bytes throws(WireError) in _ = try InitiationPayload(bytes) }
   }
   func refusedFound(_ content: [UInt8]) -> WireError? {
     refusal(of: content) { bytes throws(WireError) in _ = try FoundFrame(bytes) }
   }
 
   @Test func datagramAbove1232BytesRefused() {
-    let head = Array(Self.hello.prefix(6))
-    let decode: (RawSpan) throws(WireError) -> Void = { bytes throws(WireError) in _ = try DatagramView(bytes) }
-    #expect(refusal(of: head + [UInt8](repeating: 0, count: 1_226), decode) == nil)
-    #expect(refusal(of: head + [UInt8](repeating: 0, count: 1_227), decode) == .tooLong)
+    let head: [UInt8] = [2, 5, 0, 0]
+    #expect(refused(head + [UInt8](repeating: 0, count: 1_228)) == nil)
+    #expect(refused(head + [UInt8](repeating: 0, count: 1_229)) == .tooLong)
   }
-  @Test func datagramOfAnotherVersionRefused() {
-    #expect(refusedHello(patched(Self.hello, at: 4, 2)) == .version)
+  @Test(arguments: [0, 1, 3, 255] as [UInt8]) func datagramOfAnotherVersionRefused(version: UInt8) {
+    #expect(refused(patched(Self.initiation, at: 0, version)) == .version)
   }
-  @Test(arguments: [0, 3, 255] as [UInt8]) func datagramOfAnUnknownTypeRefused(type: UInt8) {
-    #expect(refusedHello(patched(Self.hello, at: 5, type)) == .badValue)
+  @Test(arguments: [0, 6, 255] as [UInt8]) func datagramOfAnUnknownTypeRefused(type: UInt8) {
+    #expect(refused(patched(Self.initiation, at: 1, type)) == .badValue)
   }
-  @Test func helloOfAnotherLengthRefused() {
-    #expect(refusedHello(Array(Self.hello.dropLast())) == .truncated)
-    #expect(refusedHello(Self.hello + [0]) == .truncated)
+  @Test func datagramWithAHeadThatDoesNotEndInZerosRefused() {
+    #expect(refused(patched(Self.initiation, at: 2, 1)) == .badValue)
+    #expect(refused(patched(Self.initiation, at: 3, 1)) == .badValue)
+  }
+  @Test(arguments: [(1, 512), (2, 198), (3, 114), (4, 60)] as [(UInt8, Int)])
+  func datagramOfAnotherLengthThanItsTypeRefused(type: UInt8, length: Int) {
+    let datagram = [2, type, 0, 0] + [UInt8](repeating: 0, count: length - 4)
+    #expect(refused(datagram) == nil)
+    #expect(refused(Array(datagram.dropLast())) == .truncated)
+    #expect(refused(datagram + [0]) == .truncated)
+  }
+  @Test func sealedDatagramWithoutRoomForItsTagRefused() {
+    let datagram = [2, 5, 0, 0] + [UInt8](repeating: 0, count: 28)
+    #expect(refused(datagram) == nil)
+    #expect(refused(Array(datagram.dropLast())) == .truncated)
   }
   @Test func helloWithPaddingThatIsNotZeroRefused() {
-    #expect(refusedHello(patched(Self.hello, at: 543, 1)) == .notCanonical)
-    let end = 28 + bytes(Goldens.fullNodeRecord).count
+    #expect(refusedHello(patched(Self.hello, at: 471, 1)) == .notCanonical)
+    let end = 2 + bytes(Goldens.fullNodeRecord).count
     #expect(refusedHello(patched(Self.hello, at: end, 0x80)) == .notCanonical)
   }
   @Test func helloWithAnotherRecordRefused() {
-    #expect(refusedHello(patched(Self.hello, at: 29, RecordKind.data.code)) == .badValue)
+    #expect(refusedHello(patched(Self.hello, at: 3, RecordKind.data.code)) == .badValue)
   }
   @Test func helloWithARecordLongerThanItselfRefused() {
-    #expect(refusedHello(patched(Self.hello, at: 26, 0xff, 0xff)) == .truncated)
-    #expect(refusedHello(patched(Self.hello, at: 26, 0, 0)) == .truncated)
+    #expect(refusedHello(patched(Self.hello, at: 0, 0xff, 0xff)) == .truncated)
+    #expect(refusedHello(patched(Self.hello, at: 0, 0, 0)) == .truncated)
+  }
+  @Test func termsWithoutTheVersionThatIsSpokenHereRefused() {
+    #expect(refusedPayload(patched(Self.payload, at: 52, 1, 2)) == nil)
+    #expect(refusedPayload(patched(Self.payload, at: 52, 2, 255)) == nil)
+    #expect(refusedPayload(patched(Self.payload, at: 52, 1, 1)) == .version)
+    #expect(refusedPayload(patched(Self.payload, at: 52, 3, 4)) == .version)
+    #expect(refusedPayload(patched(Self.payload, at: 52, 0, 2)) == .badValue)
+    #expect(refusedPayload(patched(Self.payload, at: 52, 3, 2)) == .badValue)
+  }
+  @Test func termsOfShorterDatagramsRefused() {
+    #expect(refusedPayload(patched(Self.payload, at: 54, 0xcf, 0x04)) == .badValue)
+    #expect(refusedPayload(patched(Self.payload, at: 54, 0xff, 0xff)) == nil)
   }
 
   @Test func framesCutInTheMiddleAreMalformed() throws {
-    let content = Array(bytes(Goldens.framesDatagram).dropFirst(14))
+    let content = bytes(Goldens.frames)
     for length in 0...content.count {
       var walk = FrameWalk(Array(content.prefix(length)).span.bytes)
       while walk.next() != nil {}
       let isMalformed = walk.isMalformed
-      #expect(isMalformed == ![0, 11, 14, 33, 41].contains(length), "\(length) bytes")
+      #expect(isMalformed == ![0, 23, 26, 45, 53].contains(length), "\(length) bytes")
     }
+  }
+  func refusedFrontier(_ content: [UInt8]) -> WireError? {
+    refusal(of: content) { bytes throws(WireError) in _ = try FrontierFrame(bytes) }
+  }
+  func frontier(_ authors: [UInt64], in range: ClosedRange<UInt64> = 0...UInt64.max) -> [UInt8] {
+    written {
+      FrontierFrame.emitHead(flags: 0, authors: range, into: &$0)
+      for author in authors {
+        FrontierFrame.emitEntry(
+          author: author, reached: Reached(sequence: Sequence(rawValue: 1), id: 0), into: &$0)
+      }
+    }
+  }
+  @Test(arguments: [4, 8, 128] as [UInt8]) func frontierWithAnUnknownFlagRefused(flags: UInt8) {
+    #expect(refusedFrontier(patched(bytes(Goldens.frontier), at: 0, flags)) == .badValue)
+  }
+  @Test func frontierOfNoRangeRefused() {
+    #expect(refusedFrontier(frontier([], in: 2...2)) == nil)
+    #expect(refusedFrontier(patched(frontier([], in: 2...2), at: 9, 1)) == .badValue)
+  }
+  @Test func frontierOutsideItsRangeRefused() {
+    #expect(refusedFrontier(frontier([5, 9], in: 5...9)) == nil)
+    #expect(refusedFrontier(frontier([4], in: 5...9)) == .badValue)
+    #expect(refusedFrontier(frontier([10], in: 5...9)) == .badValue)
+  }
+  @Test func frontierOutOfOrderRefused() {
+    #expect(refusedFrontier(frontier([2, 1])) == .notCanonical)
+    #expect(refusedFrontier(frontier([2, 2])) == .notCanonical)
+  }
+  @Test func frontierThatReachesNothingRefused() {
+    #expect(refusedFrontier(patched(frontier([2]), at: 25, 0)) == .badValue)
+  }
+  @Test func frontierOfTooManyAuthorsRefused() {
+    let most = UInt64(FrontierFrame.entriesMax)
+    #expect(refusedFrontier(frontier(Array(1...most))) == nil)
+    #expect(refusedFrontier(frontier(Array(1...most + 1))) == .tooLong)
+  }
+  @Test func vertexListOfTooManyOrOfHalfAnIdRefused() {
+    let refused = { (count: Int) in
+      refusal(of: [UInt8](repeating: 1, count: count)) { bytes throws(WireError) in _ = try VertexList(bytes) }
+    }
+    #expect(refused(VertexList.countMax * 8) == nil)
+    #expect(refused(VertexList.countMax * 8 + 8) == .tooLong)
+    #expect(refused(12) == .truncated)
   }
   @Test func wantShardThatIsAPushRefused() {
     let frame = patched(bytes(Goldens.wantShard), at: 3, 0)

@@ -273,7 +273,8 @@ func record(_ head: RecordHead, _ body: [UInt8], _ signature: Signature = Signat
     var random = Seed.generator("frames")
     for _ in 0..<Self.rounds {
       let ping = PingFrame(
-        number: random.integer(), load: random.integer(), free: random.integer(), flags: random.integer())
+        number: random.integer(), load: random.integer(), free: random.integer(), flags: random.integer(),
+        members: random.integer(), digest: random.integer())
       #expect(
         try decoded(written { ping.emit(into: &$0) }) { bytes throws(WireError) in try PingFrame(bytes) } == ping,
         Seed.note)

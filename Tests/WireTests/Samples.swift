@@ -99,11 +99,38 @@ extension Sample {
   ]
 
   static let datagrams: [Sample] = [
-    Sample("hello datagram", Goldens.hello, recodeHello),
-    Sample("frames datagram", Goldens.framesDatagram, isClosed: false, recodeFrames),
+    Sample("hello content", Goldens.helloContent, recodeHello),
+    Sample("link terms", Goldens.linkTerms) { bytes throws(WireError) in
+      var reader = ByteReader(bytes.span.bytes)
+      let terms = try LinkTerms(&reader)
+      return written { terms.emit(into: &$0) }
+    },
+    Sample("initiation payload", Goldens.initiationPayload) { bytes throws(WireError) in
+      let payload = try InitiationPayload(bytes.span.bytes)
+      return written { payload.emit(into: &$0) }
+    },
+    Sample("cookie content", Goldens.cookieContent) { bytes throws(WireError) in
+      let view = try CookieView(bytes.span.bytes)
+      return written {
+        $0.u32(view.receiver)
+        $0.bytes(view.nonce)
+        $0.bytes(view.sealed)
+      }
+    },
+    Sample("initiation datagram", Goldens.initiationDatagram, recodeDatagram),
+    Sample("sealed datagram", Goldens.sealedDatagram, isClosed: false, recodeDatagram),
+    Sample("frames", Goldens.frames, isClosed: false, recodeFrames),
     Sample("ping frame", Goldens.ping) { bytes throws(WireError) in
       let frame = try PingFrame(bytes.span.bytes)
       return written { frame.emit(into: &$0) }
+    },
+    Sample("frontier frame", Goldens.frontier, isClosed: false, recodeFrontier),
+    Sample("empty frontier frame", Goldens.emptyFrontier, isClosed: false, recodeFrontier),
+    Sample("vertex list", Goldens.vertexList, isClosed: false) { bytes throws(WireError) in
+      let list = try VertexList(bytes.span.bytes)
+      var prefixes: [UInt64] = []
+      for index in 0..<list.count { prefixes.append(list[index]) }
+      return written { for prefix in prefixes { $0.u64(prefix) } }
     },
     Sample("want shard frame", Goldens.wantShard) { bytes throws(WireError) in
       let frame = try WantShardFrame(bytes.span.bytes)
@@ -272,34 +299,40 @@ extension Sample {
 }
 
 @Sendable func recodeHello(_ bytes: [UInt8]) throws(WireError) -> [UInt8] {
+  let record = try HelloContent.record(bytes.span.bytes)
+  return written { HelloContent.emit(record.bytes, into: &$0) }
+}
+
+@Sendable func recodeDatagram(_ bytes: [UInt8]) throws(WireError) -> [UInt8] {
   let datagram = try DatagramView(bytes.span.bytes)
-  guard datagram.type == .hello else { throw .badValue }
-  let hello = try HelloView(datagram.content)
-  let tag = datagram.networkTag
-  let (token, echo, epoch, record) = (hello.token, hello.echo, hello.epochKnown, array(hello.record.bytes))
-  return written(capacity: Limits.datagramBytes) {
-    HelloView.emit(
-      networkTag: tag, token: token, echo: echo, epochKnown: epoch, record: record.span.bytes, into: &$0)
+  return written {
+    DatagramView.emitHead(datagram.type, into: &$0)
+    $0.bytes(datagram.content)
   }
 }
 
 @Sendable func recodeFrames(_ bytes: [UInt8]) throws(WireError) -> [UInt8] {
-  let datagram = try DatagramView(bytes.span.bytes)
-  guard datagram.type == .frames else { throw .badValue }
-  var reader = ByteReader(datagram.content)
-  let (tag, echo) = (datagram.networkTag, try reader.u64())
   var frames: [(UInt8, [UInt8])] = []
-  var walk = FrameWalk(reader.rest())
+  var walk = FrameWalk(bytes.span.bytes)
   while let frame = walk.next() { frames.append((frame.type.code, array(frame.content))) }
   if walk.isMalformed { throw .truncated }
   return written(capacity: Limits.datagramBytes) {
-    DatagramView.emitHead(networkTag: tag, type: .frames, into: &$0)
-    $0.u64(echo)
     for (type, content) in frames {
       $0.u8(type)
       $0.u16(UInt16(content.count))
       $0.array(content)
     }
+  }
+}
+
+@Sendable func recodeFrontier(_ bytes: [UInt8]) throws(WireError) -> [UInt8] {
+  let frame = try FrontierFrame(bytes.span.bytes)
+  let (flags, authors) = (frame.flags, frame.authors)
+  var entries: [(author: UInt64, reached: Reached)] = []
+  for index in 0..<frame.count { entries.append((frame.author(index), frame.reached(of: frame.author(index)))) }
+  return written {
+    FrontierFrame.emitHead(flags: flags, authors: authors, into: &$0)
+    for entry in entries { FrontierFrame.emitEntry(author: entry.author, reached: entry.reached, into: &$0) }
   }
 }
 

@@ -308,7 +308,12 @@ public final class FlashMedium {
   /// Whether `segment` was never written nor prepared.
   public func isUntouched(_ segment: Int) -> Bool {
     let start = segment * geometry.segmentBytes
-    return !prepared.contains(segment) && stored[start..<start + geometry.segmentBytes].allSatisfy { $0 == 0 }
+    return !prepared.contains(segment)
+      && stored.withUnsafeBytes { bytes in
+        stride(from: start, to: start + geometry.segmentBytes, by: 8).allSatisfy {
+          bytes.loadUnaligned(fromByteOffset: $0, as: UInt64.self) == 0
+        }
+      }
   }
 
   private func isWritten(_ segment: Int) -> Bool {

@@ -239,7 +239,7 @@ def files(_):
         yield Value(statistics.median(rates), f"whole commands, start included; median of {listed}")
 
 
-# MARK: Coding
+# MARK: Sessions and coding
 
 def own_bench(*command):
     """The values of a bench that prints JSON lines."""
@@ -247,6 +247,15 @@ def own_bench(*command):
         output = run(command, env={**os.environ, "TMPDIR": folder})
     for row in map(json.loads, output.splitlines()):
         yield Value(row["value"], row.get("note"), row["against"])
+
+
+@group("sessions",
+       Figure("session establishment on loopback, p50", "ms", "<= 2", "a link of Reticulum 5 ms"),
+       Figure("handshakes per second per core, of what five X25519 operations allow", "%", ">= 70"),
+       Figure("sealed datagrams through one session, of the raw rate without UDP_SEGMENT", "%", ">= 60"),
+       Figure("the same with UDP_SEGMENT, of the raw rate without", "%", ">= 100"))
+def sessions(_):
+    yield from own_bench(BENCH / "sessions/run")
 
 
 @group("reed-solomon",

@@ -1,20 +1,23 @@
 #!/usr/bin/env python3
 """An independent encoder of everything in Sources/Wire/FORMAT.md and of what Sources/Identity signs.
 
-It shares no code with the Swift side: struct and hashlib (BLAKE2b) from the standard library, Ed25519,
+It shares no code with the Swift side: struct, hashlib and hmac (BLAKE2b) from the standard library, Ed25519, X25519,
 ChaCha20-Poly1305 and Argon2id (all OpenSSL's) from `pip install cryptography`. Run it from anywhere; it rewrites
 
     Tests/WireTests/Goldens.swift
     Tests/IdentityTests/Goldens.swift
+    Tests/MeshTests/Goldens.swift
 
 `wire.py --check` writes nothing and fails when a file differs from what it would write.
 """
 import hashlib
+import hmac
 import struct
 import sys
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -193,12 +196,20 @@ TAG = NETWORK[:4]
 
 
 def datagram(kind, content):
-    return TAG + u8(1) + u8(kind) + content
+    """Without the tag, which a sealed datagram does not have."""
+    return u8(2) + u8(kind) + bytes(2) + content
 
 
-def hello(token, echo, epoch, node):
-    out = datagram(1, u64(token) + u64(echo) + u32(epoch) + u16(len(node)) + node)
-    return out + bytes(544 - len(out))
+def hello_content(node):
+    return (u16(len(node)) + node).ljust(472, b"\0")
+
+
+def terms(instance, epoch):
+    return u64(instance) + u32(epoch) + u8(2) + u8(2) + u16(1_232) + u16(16)
+
+
+def initiation_payload(key, epoch, counter, link_terms):
+    return key.public + u32(counter) + u32(epoch) + link_terms
 
 
 def frame(kind, content):
@@ -236,7 +247,9 @@ CONTROL = {
         135, 5, TARGET + AUTHOR.public + u64(SEQUENCE) + u64(TIME) + u8(3) + u8(2) + u16(1_024)),
 }
 
-PING = u32(77) + u8(12) + u8(200) + u16(1)
+LINK_TERMS = terms(0x99AA_BBCC_DDEE_FF00, 9)
+INITIATION_PAYLOAD = initiation_payload(AUTHOR, 3, 17, LINK_TERMS)
+PING = u32(77) + u8(12) + u8(200) + u16(1) + u32(0x1122_3344) + u64(0x0102_0304_0506_0708)
 WIRE = {
     # records
     "transferRecord": record(1, transfer_body),
@@ -267,11 +280,19 @@ WIRE = {
     "ipv4Endpoint": V4,
     "ipv6Endpoint": V6,
     # datagrams and frames
-    "hello": hello(0x1122_3344_5566_7788, 0x99AA_BBCC_DDEE_FF00, 9, NODE_RECORD),
-    "framesDatagram": datagram(2, u64(0x0102_0304_0506_0708) + frame(1, PING) + frame(4, b"")
-                               + frame(6, pattern(2)[:8] + pattern(3)[:8]) + frame(250, b"later")),
+    "helloContent": hello_content(NODE_RECORD),
+    "linkTerms": LINK_TERMS,
+    "initiationPayload": INITIATION_PAYLOAD,
+    "cookieContent": u32(0x1122_3344) + pattern(21, 16) + pattern(22, 32),
+    "initiationDatagram": datagram(2, TAG + pattern(23, 190)),
+    "sealedDatagram": datagram(5, u32(0x1122_3344) + u64(0x0102_0304_0506_0708) + pattern(24, 40)),
+    "frames": frame(1, PING) + frame(4, b"") + frame(6, pattern(2)[:8] + pattern(3)[:8]) + frame(250, b"later"),
     "ping": PING,
     "wantShard": u32(0x8000_0011) + BUNDLE + u8(255) + u64(0x5),
+    "frontier": u8(1) + u64(16) + u64(2 ** 64 - 1) + u64(17) + u64(3 << 32 | 9) + u64(99)
+                + u64(2 ** 63) + u64(1 << 32 | 1) + u64(2 ** 64 - 1),
+    "emptyFrontier": u8(2) + u64(0) + u64(2 ** 64 - 1),
+    "vertexList": u64(0x1122_3344_5566_7788) + u64(9),
     "find": u32(21) + u8(1) + TARGET,
     "foundAbsent": u32(21) + u8(0),
     "foundHolds": u32(21) + u8(1) + BUNDLE + u8(2) + u8(4) + u8(3)
@@ -449,6 +470,86 @@ TEXTS = {
     "onesText": bech32m("hotaru", b"\xff" * 32),
 }
 
+# ---------------------------------------------------------------- sessions
+
+
+def keyed(key, *parts):
+    return hashlib.blake2b(b"".join(parts), digest_size=32, key=key).digest()
+
+
+class Agreement:
+    """The X25519 key pair of a signing key (RFC 8032 §5.1.5: the first half of the seed's SHA-512)."""
+    def __init__(self, seed):
+        self.private = X25519PrivateKey.from_private_bytes(hashlib.sha512(seed).digest()[:32])
+        self.public = self.private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+    def agree(self, public):
+        return self.private.exchange(X25519PublicKey.from_public_bytes(public))
+
+
+class Noise:
+    """The initiator of Noise_IKpsk2_25519_ChaChaPoly_BLAKE2b, first message only (revision 34)."""
+    def __init__(self, prologue, responder):
+        self.hash = self.chain = b"Noise_IKpsk2_25519_ChaChaPoly_BLAKE2b".ljust(64, b"\0")
+        self.mix_hash(prologue)
+        self.mix_hash(responder)
+
+    def mix_hash(self, data):
+        self.hash = hashlib.blake2b(self.hash + data).digest()
+
+    def mix_key(self, data):
+        secret = hmac.digest(self.chain, data, "blake2b")
+        self.chain = hmac.digest(secret, b"\1", "blake2b")
+        self.key, self.counter = hmac.digest(secret, self.chain + b"\2", "blake2b")[:32], 0
+
+    def seal(self, plain):
+        sealed = ChaCha20Poly1305(self.key).encrypt(bytes(4) + u64(self.counter), plain, self.hash)
+        self.counter += 1
+        self.mix_hash(sealed)
+        return sealed
+
+
+def initiation(secret, initiator, responder, ephemeral, index, payload):
+    own, remote = Agreement(initiator.seed), Agreement(responder.seed)
+    noise = Noise(NETWORK, remote.public)
+    noise.mix_hash(ephemeral.public)
+    noise.mix_key(ephemeral.public)
+    noise.mix_key(ephemeral.agree(remote.public))
+    static = noise.seal(own.public)
+    noise.mix_key(own.agree(remote.public))
+    message = datagram(2, TAG + u32(index) + ephemeral.public + static + noise.seal(payload))
+    code = keyed(keyed(secret, b"hotaru mac1 1", remote.public), message)[:16]
+    return message + code + bytes(16)
+
+
+def sealed_hello(secret, nonce, node):
+    key = keyed(keyed(secret, b"hotaru hello 1", NETWORK), nonce)
+    return datagram(1, TAG + nonce + ChaCha20Poly1305(key).encrypt(bytes(12), hello_content(node), None))
+
+
+def cookie(secret, responder, index, nonce, code, value):
+    mac1_key = keyed(secret, b"hotaru mac1 1", Agreement(responder.seed).public)
+    sealed = ChaCha20Poly1305(keyed(mac1_key, nonce, code)).encrypt(bytes(12), value, None)
+    return datagram(4, TAG + u32(index) + nonce + sealed)
+
+
+SECRET = pattern(90)
+INITIATION = initiation(SECRET, AUTHOR, HOLDERS[2], Agreement(pattern(91)), 0x0102_0304, INITIATION_PAYLOAD)
+MESH = {
+    "secret": SECRET,
+    "psk": keyed(SECRET, b"hotaru psk 1", NETWORK),
+    "helloKey": keyed(SECRET, b"hotaru hello 1", NETWORK),
+    "codeKey": keyed(SECRET, b"hotaru mac1 1", Agreement(HOLDERS[2].seed).public),
+    "authorAgreementKey": Agreement(AUTHOR.seed).public,
+    "sealedHello": sealed_hello(SECRET, pattern(92, 16), NODE_RECORD),
+    "openHello": sealed_hello(bytes(32), pattern(92, 16), NODE_RECORD),
+    "initiation": INITIATION,
+    "openInitiation": initiation(
+        bytes(32), AUTHOR, HOLDERS[2], Agreement(pattern(91)), 0x0102_0304, INITIATION_PAYLOAD),
+    "cookie": cookie(SECRET, HOLDERS[2], 0x0102_0304, pattern(93, 16), INITIATION[-32:-16], pattern(94, 16)),
+}
+assert (len(INITIATION), len(MESH["sealedHello"]), len(MESH["cookie"])) == (198, 512, 60)
+
 # ---------------------------------------------------------------- output
 
 
@@ -476,7 +577,8 @@ def swift(values, texts=None):
 
 def main():
     files = {ROOT / "Tests/WireTests/Goldens.swift": swift(WIRE),
-             ROOT / "Tests/IdentityTests/Goldens.swift": swift(IDENTITY, TEXTS)}
+             ROOT / "Tests/IdentityTests/Goldens.swift": swift(IDENTITY, TEXTS),
+             ROOT / "Tests/MeshTests/Goldens.swift": swift(MESH)}
     stale = [path for path, text in files.items() if not path.exists() or path.read_text() != text]
     if "--check" in sys.argv[1:]:
         for path in stale:

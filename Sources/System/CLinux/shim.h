@@ -11,6 +11,7 @@
 #include <ifaddrs.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
+#include <linux/udp.h>
 #include <malloc.h>
 #include <net/if.h>
 #include <netdb.h>
@@ -210,6 +211,17 @@ static inline int hotaru_send_waiting(int socket) {
   int waiting = 0;
   return ioctl(socket, TIOCOUTQ, &waiting) == 0 ? waiting : 0;
 }
+// Makes the kernel cut what a message carries into datagrams of `size` bytes; `control` has room for that word.
+enum { HOTARU_SEGMENT_BYTES = CMSG_SPACE(sizeof(uint16_t)) };
+static inline void hotaru_segment(struct msghdr *message, void *control, uint16_t size) {
+  struct cmsghdr *header = (struct cmsghdr *)control;
+  header->cmsg_level = IPPROTO_UDP;
+  header->cmsg_type = UDP_SEGMENT;
+  header->cmsg_len = CMSG_LEN(sizeof size);
+  memcpy(CMSG_DATA(header), &size, sizeof size);
+  message->msg_control = control;
+  message->msg_controllen = HOTARU_SEGMENT_BYTES;
+}
 static inline int hotaru_bind(int socket, const void *address, size_t length) {
   return bind(socket, (const struct sockaddr *)address, (socklen_t)length);
 }
@@ -249,11 +261,14 @@ static inline uint32_t hotaru_interface_flags(int socket, const char *name) {
   strncpy(request.ifr_name, name, IFNAMSIZ - 1);
   return ioctl(socket, SIOCGIFFLAGS, &request) == 0 ? (uint16_t)request.ifr_flags : 0;
 }
-// Interfaces with IPv4 addresses, without an allocation. Their number, at most `max` and 32.
-static inline int hotaru_ipv4_interfaces(int socket, struct hotaru_interface *out, int max) {
+// Interfaces with IPv4 addresses, without an allocation. Their number, at most `max` and 32. Only an IPv4 socket is
+// told of IPv4 addresses, so this takes one of its own.
+static inline int hotaru_ipv4_interfaces(struct hotaru_interface *out, int max) {
   struct ifreq requests[32];
   struct ifconf list = {.ifc_len = sizeof requests, .ifc_req = requests};
-  if (ioctl(socket, SIOCGIFCONF, &list) != 0) return 0;
+  int socket = hotaru_socket(AF_INET, SOCK_DGRAM, 0);
+  if (socket < 0) return 0;
+  if (ioctl(socket, SIOCGIFCONF, &list) != 0) list.ifc_len = 0;
   int count = 0;
   for (int index = 0; index < list.ifc_len / (int)sizeof *requests && count < max; index++) {
     struct ifreq *request = &requests[index];
@@ -265,6 +280,7 @@ static inline int hotaru_ipv4_interfaces(int socket, struct hotaru_interface *ou
     if (ioctl(socket, SIOCGIFINDEX, request) == 0) result.index = (uint32_t)request->ifr_ifindex;
     out[count++] = result;
   }
+  close(socket);
   return count;
 }
 

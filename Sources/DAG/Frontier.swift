@@ -1,0 +1,273 @@
+// How far the ring knows the chain of each author, and a digest of that which two nodes can compare in 8 bytes.
+//
+// An author's chain is *reached* up to the newest of its vertices below which no vertex lacks a parent that may still
+// come. What has been overwritten counts as known, so two rings that overwrote different things still agree. Of an
+// author that has equivocated every ring keeps what it heard first, so its lives up to then are not compared.
+
+import Wire
+
+/// The authors that the ring knows, ascending by the prefix of their keys.
+struct Frontier: ~Copyable {
+  struct Row: BitwiseCopyable {
+    var author: UInt64 = 0
+    var reached = Reached.nothing
+    /// The last epoch in which the author is known to have equivocated; 0 when it has not.
+    var equivocationEpoch: UInt32 = 0
+    var isLacking = false
+    var newestSlot: UInt16 = 0
+    var newest = Sequence(rawValue: 0)
+    /// The lowest vertex that lacks a parent, while `RingCache` looks for it.
+    var lowestLacking = Sequence(rawValue: .max)
+    /// When the newest vertex came, in insertions.
+    var stamp: UInt64 = 0
+
+    /// Whether every ring should have come equally far.
+    var isCompared: Bool { reached.sequence.epoch > equivocationEpoch }
+    /// What the author adds to the digest. The multipliers are those of SplitMix64.
+    var term: UInt64 {
+      guard isCompared else { return 0 }
+      var word = author &+ reached.sequence.rawValue &* 0x9e37_79b9_7f4a_7c15 ^ reached.id
+      word = (word ^ word >> 30) &* 0xbf58_476d_1ce4_e5b9
+      word = (word ^ word >> 27) &* 0x94d0_49bb_1331_11eb
+      return word ^ word >> 31
+    }
+  }
+  private let rows: Table<Row>
+  private(set) var count = 0
+  /// The sum of a term for every author that has reached anything.
+  private(set) var digest: UInt64 = 0
+
+  static func capacity(slots: Int) -> Int { min(slots / 4, Limits.frontierAuthorsMax) }
+  static func byteCount(slots: Int) -> Int { Table<Row>.byteCount(capacity(slots: slots)) }
+
+  init(slots: Int) { rows = Table(unwritten: Self.capacity(slots: slots)) }
+
+  var isFull: Bool { count == rows.count }
+
+  subscript(index: Int) -> Row {
+    _read { yield rows[index] }
+    nonmutating _modify { yield &rows[index] }
+  }
+
+  /// The first row whose author is not below `author`. O(log authors).
+  func lowerBound(_ author: UInt64) -> Int {
+    var (low, high) = (0, count)
+    while low < high {
+      let middle = (low + high) / 2
+      if rows[middle].author < author { low = middle + 1 } else { high = middle }
+    }
+    return low
+  }
+
+  func index(of author: UInt64) -> Int? {
+    let index = lowerBound(author)
+    return index < count && rows[index].author == author ? index : nil
+  }
+
+  /// A row for an author that has none. O(authors).
+  mutating func add(_ author: UInt64) -> Int {
+    let index = lowerBound(author)
+    var row = count
+    while row > index {
+      rows[row] = rows[row - 1]
+      row -= 1
+    }
+    rows[index] = Row()
+    rows[index].author = author
+    count += 1
+    return index
+  }
+
+  /// Forgets the author that has been silent for the longest and answers with its newest slot. O(authors).
+  mutating func dropOldest() -> Int {
+    var oldest = 0
+    for index in 1..<count where rows[index].stamp < rows[oldest].stamp { oldest = index }
+    let slot = Int(rows[oldest].newestSlot)
+    digest &-= rows[oldest].term
+    count -= 1
+    for index in oldest..<count { rows[index] = rows[index + 1] }
+    return slot
+  }
+
+  /// The chain of row `index` is known up to a vertex. Never goes back: what is overwritten was here.
+  mutating func reach(_ sequence: Sequence, id: UInt64, _ index: Int) {
+    guard sequence > rows[index].reached.sequence else { return }
+    digest &-= rows[index].term
+    rows[index].reached = Reached(sequence: sequence, id: id)
+    digest &+= rows[index].term
+  }
+
+  /// The author of row `index` has equivocated in `epoch`.
+  mutating func exclude(_ epoch: UInt32, _ index: Int) {
+    digest &-= rows[index].term
+    rows[index].equivocationEpoch = max(rows[index].equivocationEpoch, epoch)
+    digest &+= rows[index].term
+  }
+}
+
+extension RingCache {
+  /// A digest of what every author has reached. O(1) unless something has changed around a vertex that lacks a parent;
+  /// then O(slots).
+  public mutating func frontierDigest() -> UInt64 {
+    refreshFrontier()
+    return frontier.digest
+  }
+
+  /// Number of authors whose chains are known.
+  public var authorCount: Int { frontier.count }
+  /// Whether authors have been forgotten because there are too many.
+  public var isFrontierFull: Bool { frontier.isFull }
+
+  /// How far the chain of the author with this prefix is known; 0 when not at all. O(log authors).
+  public func reached(_ author: UInt64) -> Reached {
+    frontier.index(of: author).map { frontier[$0].reached } ?? .nothing
+  }
+
+  /// Whether this ring should come as far as `reached` says that another one has come. O(log authors).
+  public func isBehind(_ reached: Reached, of author: UInt64) -> Bool {
+    guard let row = frontier.index(of: author) else { return !frontier.isFull }
+    return reached.sequence.epoch > frontier[row].equivocationEpoch
+      && frontier[row].reached.lacks(reached.id, at: reached.sequence)
+  }
+
+  /// The author with this prefix has equivocated in `epoch`: up to then rings differ for good. O(log authors).
+  public mutating func excludeFromFrontier(_ author: UInt64, epoch: UInt32) {
+    if let row = frontier.index(of: author) { frontier.exclude(epoch, row) }
+  }
+
+  /// Calls `body` with the authors of a range that have reached anything, ascending. Refresh the digest before.
+  public func forEachReached(in authors: ClosedRange<UInt64>, _ body: (UInt64, Reached) -> Void) {
+    for index in frontier.lowerBound(authors.lowerBound)..<frontier.count {
+      guard authors.contains(frontier[index].author) else { return }
+      if frontier[index].reached != .nothing { body(frontier[index].author, frontier[index].reached) }
+    }
+  }
+
+  /// Calls `offer` with the prefixes of up to `limit` vertices that `frame` lacks, parents before children, and
+  /// `gone` with those of their parents that no longer exist here. O(slots).
+  public func forEachVertex(
+    beyond frame: borrowing FrontierFrame, limit: Int, offer: (UInt64) -> Void, gone: (UInt64) -> Void
+  ) {
+    for position in 0..<capacity { isLackedMarks[position] = isLacked(position, by: frame) ? 1 : 0 }
+    var left = limit
+    for step in 0..<capacity {
+      let start = (cursor + step) & (capacity - 1)
+      guard isLackedMarks[start] == 1 else { continue }
+      isLackedMarks[start] = 0
+      path[0] = UInt16(start)
+      var depth = 1
+      while depth > 0 {
+        let top = Int(path[depth - 1])
+        if let parent = lackedParent(of: top) {
+          isLackedMarks[parent] = 0
+          path[depth] = UInt16(parent)
+          depth += 1
+          continue
+        }
+        guard left > 0 else { return }
+        offer(slots[top].id.prefix)
+        left -= 1
+        depth -= 1
+        guard !slots[top].isLacking else { continue }
+        forEachParent(of: top) { if slot(of: $0) == nil { gone($0.prefix) } }
+      }
+    }
+  }
+
+  private func isLacked(_ position: Int, by frame: borrowing FrontierFrame) -> Bool {
+    let slot = slots[position]
+    guard !slot.isEmpty, frame.authors.contains(slot.author) else { return false }
+    let reached = frame.reached(of: slot.author)
+    guard reached != .nothing || frame.flags & FrontierFrame.isFull == 0 else { return false }
+    return reached.lacks(slot.id.prefix, at: slot.sequence)
+  }
+
+  private func lackedParent(of position: Int) -> Int? {
+    var found: Int?
+    forEachParent(of: position) { parent in
+      if found == nil, let slot = slot(of: parent), isLackedMarks[slot] == 1 { found = slot }
+    }
+    return found
+  }
+
+  /// Calls `body` with the parents of the vertex in `position`.
+  private func forEachParent(of position: Int, _ body: (Digest) -> Void) {
+    guard let record = try? RecordView(record(position), bodyAtMost: Limits.vertexBodyBytes),
+      let vertex = try? VertexView(record.body)
+    else { return }
+    for index in 0..<vertex.parentCount { body(vertex.parent(index)) }
+  }
+
+  // MARK: Keeping it
+
+  /// A vertex is in `position` now.
+  mutating func extendFrontier(_ position: Int) {
+    let slot = slots[position]
+    var row = frontier.index(of: slot.author) ?? -1
+    if row < 0 {
+      if frontier.isFull { slots[frontier.dropOldest()].isNewest = false }
+      row = frontier.add(slot.author)
+    }
+    if slot.sequence > frontier[row].newest {
+      if frontier[row].newest.rawValue != 0 { slots[Int(frontier[row].newestSlot)].isNewest = false }
+      slots[position].isNewest = true
+      frontier[row].newest = slot.sequence
+      frontier[row].newestSlot = UInt16(position)
+      frontier[row].stamp = UInt64(count) + evictedCount
+    }
+    if slot.isLacking {
+      frontier[row].isLacking = true
+      lackingCount += 1
+    } else if !frontier[row].isLacking {
+      reachNewest(row)
+    }
+    isFrontierStale = isFrontierStale || lackingCount > 0
+  }
+
+  /// Looks again at the vertices that lacked a parent, and at how far that lets their authors reach.
+  private mutating func refreshFrontier() {
+    guard isFrontierStale else { return }
+    isFrontierStale = false
+    for row in 0..<frontier.count { frontier[row].lowestLacking = Sequence(rawValue: .max) }
+    for position in 0..<capacity where slots[position].isLacking {
+      var isLacking = false
+      forEachParent(of: position) { if !isHereOrGone($0) { isLacking = true } }
+      if !isLacking {
+        slots[position].isLacking = false
+        lackingCount -= 1
+        removeParentsFromTips(position)
+      } else if let row = frontier.index(of: slots[position].author) {
+        frontier[row].lowestLacking = min(frontier[row].lowestLacking, slots[position].sequence)
+      }
+    }
+    for row in 0..<frontier.count where frontier[row].isLacking {
+      guard frontier[row].lowestLacking.rawValue == .max else { continue }
+      frontier[row].isLacking = false
+      reachNewest(row)
+    }
+    for position in 0..<capacity where lackingCount > 0 && !slots[position].isEmpty {
+      guard let row = frontier.index(of: slots[position].author), frontier[row].isLacking,
+        slots[position].sequence < frontier[row].lowestLacking
+      else { continue }
+      frontier.reach(slots[position].sequence, id: slots[position].id.prefix, row)
+    }
+  }
+
+  /// A parent that came late may be taken for a tip: `awaited` forgets one when another has the same place there.
+  private mutating func removeParentsFromTips(_ position: Int) {
+    guard let record = try? RecordView(record(position), bodyAtMost: Limits.vertexBodyBytes),
+      let vertex = try? VertexView(record.body)
+    else { return }
+    for index in 0..<vertex.parentCount {
+      if let parent = slot(of: vertex.parent(index)) { removeTip(parent) }
+    }
+  }
+
+  private mutating func reachNewest(_ row: Int) {
+    guard frontier[row].newest.rawValue != 0 else { return }
+    frontier.reach(frontier[row].newest, id: slots[Int(frontier[row].newestSlot)].id.prefix, row)
+  }
+
+  /// Whether a parent is in the ring or will never be.
+  public func isHereOrGone(_ id: Digest) -> Bool { slot(of: id) != nil || isGone(prefix: id.prefix) }
+}

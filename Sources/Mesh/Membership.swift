@@ -1,0 +1,326 @@
+// Who is there. Each second one member is probed, the one that was looked at the longest ago, and all of them while
+// they are few; whoever does not answer is probed again, then through three others, and is then suspected. A suspect is
+// probed all the time by everybody who has heard of it, and is declared failed by those whose own probes stay without
+// any sign of life: a rumour alone ends nobody. A node that is slow itself, as it sees by failed probes and by late
+// wakes, gives others more time.
+//
+// - Source: Das, Gupta and Motivala, "SWIM", DSN 2002; Dadgar, Phillips and Currey, "Lifeguard", 2018 (local health,
+//   and telling the suspect).
+
+import Identity
+import Wire
+
+/// The probe that is under way.
+struct Probe: BitwiseCopyable {
+  /// Row of the member; -1 when none is under way.
+  var member = -1
+  /// How often it has been asked: 1, 2, then through others.
+  var stage: UInt64 = 0
+  var startedAt = Instant.zero
+  /// When the next stage is due.
+  var stageAt = Instant.never
+  /// When the next probe begins.
+  var nextAt = Instant.zero
+}
+
+/// Somebody asked this node to probe another one.
+struct ProbeForOther: BitwiseCopyable {
+  static let countMax = 32
+  var asker: UInt16 = 0
+  var member: UInt16 = 0
+  var since = Instant.zero
+  var until = Instant.zero
+}
+
+extension Mesh {
+  /// How much more time others are given than usual: 1 when this node is well.
+  private var slowness: UInt64 { health + 1 }
+
+  private func patience(with member: Int) -> Interval {
+    let roundTrip = Interval(microseconds: UInt64(members[member].roundTripMicroseconds) * 3)
+    return max(Limits.probePatience, roundTrip) * slowness
+  }
+
+  private mutating func worsen() { health = min(health + 1, Limits.healthMax) }
+  private mutating func recover() { if health > 0 { health -= 1 } }
+
+  // MARK: Time
+
+  /// When `tick` is to be called.
+  public var nextDeadline: Instant { tickAt }
+
+  /// Sends what is due: hellos, probes, handshakes; notices who is silent.
+  public mutating func tick(at now: Instant) {
+    guard now >= tickAt else { return }
+    if tickAt != .zero, now - tickAt > Limits.lateWake { forgive(now - tickAt) }
+    let elapsed = min(now - refilledAt, .seconds(2))
+    let earned = elapsed.microseconds * Limits.handshakesPerSecond / 1_000_000
+    if earned > 0 {
+      refilledAt = now
+      helloAllowance = min(Limits.hellosPerSecond, helloAllowance + earned)
+      handshakeAllowance = min(Limits.handshakesPerSecond, handshakeAllowance + earned)
+    }
+    expireHandshakes(at: now)
+    // Not before 30 s from now, unless something asks for it.
+    tickAt = now + Limits.helloEvery
+    for index in 0..<members.count {
+      attend(index, at: now)
+      tickAt = min(tickAt, deadline(of: index, at: now))
+    }
+    advanceProbe(at: now)
+    if now >= helloAt { greet(at: now) }
+    if keys.count(.attempt) + keys.count(.candidate) > 0 { tickAt = min(tickAt, now + .seconds(1)) }
+    tickAt = min(tickAt, helloAt)
+    if members.aliveCount > 0 { tickAt = min(tickAt, probe.member >= 0 ? probe.stageAt : probe.nextAt) }
+    tickAt = max(tickAt, now + .milliseconds(1))
+  }
+
+  /// This node did not run for a while: what others sent meanwhile may still be unread.
+  private mutating func forgive(_ lateness: Interval) {
+    worsen()
+    for index in 0..<members.count where members[index].suspectUntil != .never {
+      members[index].suspectUntil = members[index].suspectUntil + lateness
+    }
+    if probe.member >= 0 { probe.stageAt = probe.stageAt + lateness }
+  }
+
+  private func deadline(of index: Int, at now: Instant) -> Instant {
+    let member = members[index]
+    switch member.state {
+    case .alive: return member.suspectUntil == .never ? .never : min(member.suspectUntil, member.suspectPingAt)
+    case .known, .failed: return member.path.isNone ? .never : member.helloAt
+    case .left: return .never
+    }
+  }
+
+  private mutating func attend(_ index: Int, at now: Instant) {
+    let member = members[index]
+    if member.session != 0 { renew(index, at: now) }
+    switch members[index].state {
+    case .alive:
+      if member.suspectUntil != .never {
+        attendSuspect(index, at: now)
+      } else if member.isConfigured, now - member.pingSentAt >= Limits.keepAlive {
+        ping(index, at: now)
+      }
+    case .known, .failed:
+      guard now >= member.helloAt, !member.path.isNone else { return }
+      // Doubling from 1 s: one attempt with back-off per destination.
+      members[index].helloAttempts = min(member.helloAttempts + 1, 6)
+      let pause = min(Limits.retryEvery, Interval.seconds(1 << UInt64(member.helloAttempts)))
+      members[index].helloAt = now + pause
+      // With the keys of before if there are any, which suffice when it was the way that failed.
+      let isSameLife = member.session != 0 && member.sessionInstance == member.instance
+      if isSameLife { ping(index, at: now) }
+      if !isSameLife || member.helloAttempts % 2 == 1 { initiate(to: member.id, at: member.path, now: now) }
+    case .left: break
+    }
+  }
+
+  // MARK: Probing
+
+  private mutating func advanceProbe(at now: Instant) {
+    if probe.member >= 0 { continueProbe(at: now) }
+    guard probe.member < 0, now >= probe.nextAt, let member = nextToProbe() else { return }
+    // While they are few all are probed each second.
+    let share = UInt64(members.aliveCount <= Limits.probedTogether ? members.aliveCount : 1)
+    probe.nextAt = now + Interval(microseconds: Limits.heartbeat.microseconds / share)
+    probe.member = member
+    probe.stage = 1
+    probe.startedAt = now
+    probe.stageAt = now + patience(with: member)
+    members[member].lookedAt = now
+    ping(member, at: now)
+    if members[member].membersDigest != membersDigest { rumour(to: member) }
+  }
+
+  private mutating func continueProbe(at now: Instant) {
+    let member = probe.member
+    guard members[member].isAlive, members[member].suspectUntil == .never else {
+      probe.member = -1
+      return
+    }
+    guard members[member].heardAt < probe.startedAt else {
+      recover()
+      probe.member = -1
+      return
+    }
+    guard now >= probe.stageAt else { return }
+    switch probe.stage {
+    case 1: ping(member, at: now)
+    case 2: askOthers(about: member, count: 3)
+    default:
+      worsen()
+      probe.member = -1
+      suspect(member, at: now)
+      return
+    }
+    probe.stage += 1
+    probe.stageAt = now + patience(with: member) * (probe.stage == 3 ? 2 : 1)
+  }
+
+  /// The member that was looked at the longest ago.
+  private func nextToProbe() -> Int? {
+    var best: Int?
+    for index in 0..<members.count where members[index].isAlive && members[index].suspectUntil == .never {
+      if let other = best, members[other].lookedAt <= members[index].lookedAt { continue }
+      best = index
+    }
+    return best
+  }
+
+  /// Asks `count` other members to look whether `member` is there.
+  private mutating func askOthers(about member: Int, count: Int) {
+    let target = members[member].id.prefix
+    var asked = 0
+    for _ in 0..<members.count where asked < count {
+      gossipCursor = (gossipCursor + 1) % members.count
+      guard gossipCursor != member, members[gossipCursor].isAlive, members[gossipCursor].suspectUntil == .never
+      else {
+        continue
+      }
+      send(.pingRequest, contentBytes: 8, to: gossipCursor) { $0.u64(target) }
+      asked += 1
+    }
+  }
+
+  // MARK: Suspicion
+
+  /// `member` has not answered: everybody is told, itself included.
+  private mutating func suspect(_ member: Int, at now: Instant) {
+    beginSuspicion(of: member, at: now)
+    counters.suspicions += 1
+    let target = members[member].id.prefix
+    for other in 0..<members.count where members[other].isAlive {
+      send(.suspect, contentBytes: 8, to: other) { $0.u64(target) }
+    }
+  }
+
+  private mutating func beginSuspicion(of member: Int, at now: Instant) {
+    guard members[member].suspectUntil == .never else { return }
+    // One failed probe alone does not make this node a slow one.
+    members[member].suspectUntil = now + Limits.suspicion * (1 + health / 4)
+    members[member].suspectPingAt = now
+    members[member].suspectCount = 0
+    tickAt = min(tickAt, now)
+  }
+
+  private mutating func attendSuspect(_ index: Int, at now: Instant) {
+    if now >= members[index].suspectUntil {
+      changeState(index, to: .failed, at: now)
+      happened(.failed(index))
+    } else if now >= members[index].suspectPingAt {
+      members[index].suspectPingAt = now + max(Limits.suspectProbeEvery, patience(with: index))
+      members[index].suspectCount &+= 1
+      ping(index, at: now)
+      if members[index].suspectCount % 2 == 0 { askOthers(about: index, count: 1) }
+    }
+  }
+
+  /// Something authentic came from `member`, or somebody has just heard it.
+  mutating func showsLife(_ member: Int, at now: Instant) {
+    members[member].heardAt = now
+    members[member].suspectUntil = .never
+    for row in 0..<ProbeForOther.countMax where Int(probesForOthers[row].member) == member {
+      guard probesForOthers[row].until > now else { continue }
+      probesForOthers[row].until = .zero
+      let target = members[member].id.prefix
+      send(.pingAnswer, contentBytes: 8, to: Int(probesForOthers[row].asker)) { $0.u64(target) }
+    }
+  }
+
+  // MARK: Frames
+
+  mutating func ping(_ index: Int, at now: Instant) {
+    pingNumber &+= 1
+    members[index].pingSentAt = now
+    // What is to show that an address receives must not be guessed.
+    let number = members[index].pathAllowance == .max ? pingNumber : members[index].pathPing
+    members[index].pingNumber = number
+    var frame = selfPing
+    frame.number = number
+    frame.members = membersDigest
+    guard members[index].pathAllowance == .max else { return askPath(index, frame) }
+    send(.ping, contentBytes: PingFrame.byteCount, to: index) { frame.emit(into: &$0) }
+  }
+
+  /// A ping or its answer came from member `index`.
+  public mutating func receivePing(_ content: RawSpan, from index: Int, isAnswer: Bool, at now: Instant) {
+    guard let frame = try? PingFrame(content) else {
+      counters.malformed += 1
+      return
+    }
+    members[index].load = frame.load
+    members[index].free = frame.free
+    members[index].flags = frame.flags
+    members[index].digest = frame.digest
+    members[index].membersDigest = frame.members
+    members[index].lookedAt = now
+    if isAnswer {
+      // What answers the ping that was sent there has shown that it receives there.
+      if frame.number == members[index].pathPing { members[index].pathAllowance = .max }
+      guard frame.number == members[index].pingNumber else { return }
+      let sample = UInt32(min((now - members[index].pingSentAt).microseconds, 60_000_000))
+      let old = members[index].roundTripMicroseconds
+      members[index].roundTripMicroseconds = old == 0 ? max(1, sample) : max(1, (old * 7 + sample) / 8)
+    } else {
+      var answer = selfPing
+      answer.number = frame.number
+      answer.members = membersDigest
+      send(.acknowledge, contentBytes: PingFrame.byteCount, to: index) { answer.emit(into: &$0) }
+    }
+  }
+
+  /// Member `index` asks for, answers or tells of a probe.
+  public mutating func receiveProbe(_ type: FrameType, _ content: RawSpan, from index: Int, at now: Instant) {
+    guard content.byteCount == 8 else {
+      counters.malformed += 1
+      return
+    }
+    let prefix = content.loadWord(at: 0)
+    guard prefix != selfID.prefix else {
+      // Somebody misses this node: it is there, and perhaps slow.
+      if type == .suspect {
+        worsen()
+        ping(index, at: now)
+      }
+      return
+    }
+    guard let member = members.index(prefix: prefix), member != index else { return }
+    switch type {
+    case .pingRequest:
+      guard members[member].isAlive else { return }
+      var row = 0
+      for other in 0..<ProbeForOther.countMax where probesForOthers[other].until < probesForOthers[row].until {
+        row = other
+      }
+      probesForOthers[row] = ProbeForOther(
+        asker: UInt16(index), member: UInt16(member), since: now, until: now + .seconds(1))
+      ping(member, at: now)
+    case .pingAnswer:
+      guard members[member].isAlive else { return }
+      showsLife(member, at: now)
+    default:
+      // Who has just been heard is there.
+      guard members[member].isAlive, now - members[member].heardAt >= Limits.rumourAfter else { return }
+      beginSuspicion(of: member, at: now)
+    }
+  }
+
+  // MARK: Knowing the same members
+
+  /// The same for all nodes that know the same members to be there.
+  var membersDigest: UInt32 {
+    var sum = selfID.prefix
+    for index in 0..<members.count where members[index].isAlive { sum ^= members[index].id.prefix }
+    return UInt32(truncatingIfNeeded: sum ^ sum >> 32)
+  }
+
+  /// Tells member `index`, who knows others than this node does, of one of them, a different one each time.
+  private mutating func rumour(to index: Int) {
+    for _ in 0..<members.count {
+      gossipCursor = (gossipCursor + 1) % members.count
+      if gossipCursor != index, members[gossipCursor].isAlive { return tell(index, about: gossipCursor) }
+    }
+  }
+}
