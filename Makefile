@@ -2,7 +2,7 @@
 # each can be run by hand too. Products land in out/, intermediate files in .build/; git ignores both.
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap light demo test bench lint board boards mixed-mesh mixed-mesh-large clean
+.PHONY: help bootstrap light demo test bench lint board boards mixed-mesh mixed-mesh-large netlab clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-22s %s\n", $$1 ($$1 == "board" ? " BOARD=..." : ""), $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,10 @@ mixed-mesh: boards ## All boards in one mesh (ARM under qemu): put, kill, get; d
 mixed-mesh-large: boards ## A file of more than 2 GiB through a 32-bit board (long; 7 GB in TMPDIR)
 	@Tools/bootstrap emulation
 	@Tools/mixed-mesh/run --large
+
+netlab: light ## Nodes in network namespaces (root): hops, loss, splits, slow links, attackers
+	@Tools/netlab/run --self-test
+	@Tools/netlab/run
 
 clean: ## Remove everything that was built or downloaded: out/ and .build/
 	rm -rf out .build
