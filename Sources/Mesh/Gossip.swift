@@ -2,7 +2,7 @@
 // itself. Which two is drawn anew for every vertex, by a hash, so that no link is always the slow one. A link that
 // delivers more copies than news is pruned to ids, and grafted when a vertex has to be asked for (Plumtree). Where there
 // are so few others that the author can send to all of them, nobody passes vertices on whole: copies would only cross
-// each other.
+// each other. Vertices go from neighbour to neighbour: who is reached through others gets them from those.
 //
 // - Source: Leitao, Pereira and Rodrigues, "Epidemic Broadcast Trees", 2007.
 
@@ -108,7 +108,7 @@ public struct Gossip: ~Copyable {
     var announcement = Announcement()
     announcement.prefix = id.prefix
     var copies = isOffered ? 0 : Limits.eagerNeighbours
-    let isSmall = mesh.members.aliveCount <= Limits.eagerNeighboursOfAuthor
+    let isSmall = mesh.members.aliveCount <= Limits.eagerNeighboursOfAuthor && mesh.hearsAll
     if isSmall { copies = source == nil ? Limits.eagerNeighboursOfAuthor : 0 }
     // A pruned link that is drawn is not replaced by another: that is what saves the copy.
     var drawn = Announcement()
@@ -171,7 +171,7 @@ public struct Gossip: ~Copyable {
     var best: Int?
     var bestScore: UInt64 = 0
     for index in 0..<mesh.members.count
-    where mesh.members[index].isAlive && index != source && !drawn.isTold(index) {
+    where mesh.members[index].isStraight && index != source && !drawn.isTold(index) {
       // A multiplication mixes well enough for choosing neighbours; nobody gains by being chosen.
       let score = (mesh.members[index].id.prefix ^ prefix ^ drawKey.0) &* 0x9e37_79b9_7f4a_7c15
       if best == nil || score > bestScore { (best, bestScore) = (index, score) }
@@ -243,7 +243,7 @@ public struct Gossip: ~Copyable {
 
   private mutating func announce(in mesh: inout Mesh) {
     announceAt = .never
-    for member in 0..<mesh.members.count where mesh.members[member].isAlive {
+    for member in 0..<mesh.members.count where mesh.members[member].isStraight {
       var start = 0
       while start < announcementCount {
         let end = min(start + 128, announcementCount)
@@ -281,7 +281,7 @@ public struct Gossip: ~Copyable {
         continue
       }
       // Who does not deliver it may be gone, or may only have named it as a parent: then another one is asked.
-      if entry.attempts > 1 || !mesh.members[Int(entry.member)].isAlive {
+      if entry.attempts > 1 || !mesh.members[Int(entry.member)].isStraight {
         wanted[slot].member = UInt16(nextAlive(after: Int(entry.member), in: mesh))
       }
       send(.wantVertex, contentBytes: 8, to: Int(wanted[slot].member), in: &mesh) { $0.u64(entry.prefix) }
@@ -300,7 +300,7 @@ public struct Gossip: ~Copyable {
   private func nextAlive(after member: Int, in mesh: borrowing Mesh) -> Int {
     for step in 1...mesh.members.count {
       let next = (member + step) % mesh.members.count
-      if mesh.members[next].isAlive { return next }
+      if mesh.members[next].isStraight { return next }
     }
     return member
   }

@@ -33,7 +33,7 @@ extension Mesh {
   mutating func initiate(to id: NodeID, at path: Path, isHeard: Bool = false, now: Instant) {
     guard selfRecordBytes > 0, !path.isNone else { return }
     let earlier = keys.oldest(.attempt) { $0.id == id }
-    let pause: Interval = isHeard ? .milliseconds(200) : .seconds(1)
+    let pause: Interval = isHeard ? .milliseconds(50) : .seconds(1)
     if let earlier, now - keys[earlier].since < pause { return }
     guard let remote = agreementKey(for: id) else { return }
     if let earlier {
@@ -118,7 +118,7 @@ extension Mesh {
     keys[slot].since = now
     establish(slot, epochKnown: terms.epochKnown, at: now)
     guard keys[slot].state == .session, let member = members.index(of: keys[slot].id) else { return }
-    roam(member, to: path, bytes: datagram.byteCount)
+    roam(member, to: path, bytes: datagram.byteCount, at: now)
   }
 
   mutating func receiveCookie(_ content: RawSpan, at now: Instant) {
@@ -391,8 +391,12 @@ extension Mesh {
     members[row].usedAt = now
     members[row].helloAttempts = 0
     // What was sent there has been answered. Where the answer came from has shown nothing when it is another address.
-    setPath(row, entry.path)
-    members[row].pathAllowance = .max
+    let isHeardStraight = members[row].isStraight && now - members[row].straightAt < Limits.straightFor
+    if !entry.path.isRelayed || !isHeardStraight {
+      setPath(row, entry.path)
+      members[row].pathAllowance = .max
+      if entry.path.isRelayed { members[row].triedStraightAt = now } else { hearStraight(row, at: now) }
+    }
     members[row].isConfigured = isConfigured(entry.path.endpoint)
     tellSelf(to: row)
     if isNewLife, members[row].isAlive {
@@ -416,11 +420,6 @@ extension Mesh {
     // Who is back before it was missed knows nothing of what was under way, nor of anybody.
     happened(member.isRestarted ? .restarted(row) : .joined(row))
     members[row].isRestarted = false
-    // News travels at once: everybody hears of the newcomer, and the newcomer of everybody.
-    for other in 0..<members.count where members[other].isAlive && other != row {
-      tell(row, about: other)
-      tell(other, about: row)
-    }
   }
 
   /// Room for the session of `row`: the one that was used the longest ago, and that carries no transfer, ends.
@@ -443,7 +442,9 @@ extension Mesh {
   /// A row for `id`, as `MemberTable.add` chooses it; who was in it before loses its keys.
   mutating func addMember(_ id: NodeID, at now: Instant) -> Int? {
     if members.isFull, let gone = members.oldestGone(at: now) { endSession(gone) }
-    return members.add(id, at: now)
+    let row = members.add(id, at: now)
+    if let row { forgetWays(to: row) }
+    return row
   }
 
   /// Forgets the keys shared with a member.
@@ -452,5 +453,6 @@ extension Mesh {
     keys.free(members[row].formerSession)
     members[row].session = 0
     members[row].formerSession = 0
+    linksMayDiffer = true
   }
 }

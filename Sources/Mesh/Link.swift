@@ -95,7 +95,8 @@ extension Mesh {
     counters.receivedBytes += UInt64(datagram.byteCount)
     showsLife(member, at: now)
     members[member].usedAt = now
-    if isNewest, slot == members[member].session { roam(member, to: path, bytes: datagram.byteCount) }
+    if !path.isRelayed { hearStraight(member, at: now) }
+    if isNewest, slot == members[member].session { roam(member, to: path, bytes: datagram.byteCount, at: now) }
     if !members[member].isAlive, members[member].state != .left { admit(member, at: now) }
     let frames = plain.bytes(at: path.isRelayed ? Limits.datagramBytes : 0, count: length)
     return Received(member: member, frames: frames)
@@ -103,14 +104,27 @@ extension Mesh {
 
   /// An authentic datagram came from `path`. A new address has not shown that it receives: until it does, it is not
   /// sent more than came from it.
-  mutating func roam(_ member: Int, to path: Path, bytes: Int) {
+  mutating func roam(_ member: Int, to path: Path, bytes: Int, at now: Instant) {
     if members[member].path == path {
       // No more than is ever owed at once, so that the sum does not overflow.
       if members[member].pathAllowance < 1 << 20 { members[member].pathAllowance += UInt32(bytes) }
       return
     }
-    // Straight is better than through others; the routes say when it must be through others.
-    guard !path.isRelayed else { return }
+    if path.isRelayed {
+      // Straight is better than through others, as long as it is heard that way.
+      guard now - members[member].straightAt > Limits.straightFor else { return }
+      if routes[member].nextHop >= 0, Int(routes[member].nextHop) != member {
+        goThroughOthers(member, at: now)
+      } else {
+        want(member, at: now)
+      }
+      return
+    }
+    if members[member].path.isRelayed {
+      // It is heard straight; a handshake shows whether it also hears.
+      tryStraight(member, at: path, now: now)
+      return
+    }
     setPath(member, path)
     members[member].pathAllowance = UInt32(bytes)
     members[member].pathPing = drawIndex()
@@ -119,22 +133,29 @@ extension Mesh {
   // MARK: Out
 
   /// Writes the next datagram to be sent, or answers nil when none waits.
-  public mutating func nextDatagram(into writer: inout ByteWriter) -> (endpoint: Endpoint, isMulticast: Bool)? {
+  public mutating func nextDatagram(
+    into writer: inout ByteWriter, at now: Instant
+  ) -> (endpoint: Endpoint, isMulticast: Bool)? {
     while let entry = queue.pop() {
       if entry.member < 0 {
-        if entry.isMulticast || !entry.path.isRelayed {
-          writer.bytes(queue.bytes(entry))
-          return (entry.path.endpoint, entry.isMulticast)
+        guard !entry.path.isRelayed else {
+          relay(queue.bytes(entry), to: entry.path.relayed)
+          continue
         }
-        continue
+        writer.bytes(queue.bytes(entry))
+        return (entry.path.endpoint, entry.isMulticast)
       }
       let member = members[entry.member]
       guard member.session != 0, mayUse(entry.member, bytes: entry.byteCount) else { continue }
       let frames = queue.bytes(entry)
+      guard !member.path.isRelayed else {
+        relay(frames: frames.byteCount, for: entry.member) { $0.bytes(frames) }
+        continue
+      }
       seal(member.session, plainBytes: frames.byteCount, into: &writer) { $0.bytes(frames) }
       return (member.path.endpoint, false)
     }
-    return nil
+    return nextRelay(into: &writer, at: now).map { ($0, false) }
   }
 
   /// Queues a frame of exactly `contentBytes` bytes for member `index`; dropped when it has no session.
@@ -153,11 +174,16 @@ extension Mesh {
   ) -> Emission {
     let member = members[index]
     guard member.session != 0, mayUse(index, bytes: contentBytes + 3) else { return .queued }
-    seal(member.session, plainBytes: contentBytes + 3, into: &writer) {
-      $0.u8(type.code)
-      $0.u16(UInt16(contentBytes))
-      emit(&$0)
+    let emitFrame = { (writer: inout ByteWriter) in
+      writer.u8(type.code)
+      writer.u16(UInt16(contentBytes))
+      emit(&writer)
     }
+    guard !member.path.isRelayed else {
+      relay(frames: contentBytes + 3, for: index, emitFrame)
+      return .queued
+    }
+    seal(member.session, plainBytes: contentBytes + 3, into: &writer, emitFrame)
     return .datagram(member.path.endpoint)
   }
 
@@ -260,7 +286,8 @@ extension Mesh {
     if let known = members.index(of: record.author) {
       // Who is there already, in this life and heard of lately, needs nothing.
       let member = members[known]
-      if member.isAlive, member.instance == body.instance, now - member.heardAt < .seconds(3) { return }
+      let isHeard = member.isAlive && now - member.heardAt < .seconds(3)
+      if isHeard, member.instance == body.instance, !member.path.isRelayed { return }
       // An earlier life: somebody plays an old hello again, or a home was restored from a backup. That one is told the
       // epoch where it must begin, before it signs anything; its life before it is silent.
       if record.sequence.epoch < member.epoch, member.isAlive, now - member.heardAt < .milliseconds(1_500) {
@@ -276,7 +303,7 @@ extension Mesh {
       members[known].instance != body.instance, members[known].path != path
     {
       // A card that moved, or two of them: whoever was here until now is told, and finds out.
-      tell(known, record.bytes, path.endpoint)
+      tell(known, record.bytes, hops: RouteEntry.unreachable, path.endpoint)
     }
     initiate(to: record.author, at: path, isHeard: true, now: now)
   }

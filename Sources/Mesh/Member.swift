@@ -65,6 +65,20 @@ public struct Member: BitwiseCopyable, Sendable {
   var suspectCount: UInt8 = 0
   /// Whether it is at an address that the configuration names.
   var isConfigured = false
+  /// Whether it is heard straight and passes on; see `Mesh.followLinks`.
+  public internal(set) var isNeighbour = false
+  /// Whether it has become a neighbour and has not been told yet whom this node reaches.
+  var isToldRoutes = false
+  /// Whether it is to hear which of its datagrams have come.
+  var owesRelayed = false
+  /// Datagrams that it has not confirmed, and how many it may have.
+  var relaysSent: UInt8 = 0
+  var relayRoom = Limits.relayRoomFirst
+  /// When a datagram of it was last accepted straight from its address.
+  var straightAt = Instant.zero
+  var triedStraightAt = Instant.zero
+  /// Whether others hear it and this node does not.
+  var isMissed = false
   /// Digest of the members that it knows to be there, as it last said.
   var membersDigest: UInt32 = 0
   var helloAt = Instant.zero
@@ -84,6 +98,9 @@ public struct Member: BitwiseCopyable, Sendable {
 
   init(id: NodeID) { self.id = id }
 
+  /// How new its record is.
+  var age: RecordAge { RecordAge(epoch: recordEpoch, time: recordTime) }
+
   /// Whether a node record is newer than the one that is known.
   func isNews(_ record: borrowing RecordView) -> Bool {
     if recordBytes == 0 || record.sequence.epoch != recordEpoch {
@@ -94,6 +111,8 @@ public struct Member: BitwiseCopyable, Sendable {
 
   /// Linked and answering.
   public var isAlive: Bool { state == .alive }
+  /// Linked and answering, with keys, and not through others.
+  public var isStraight: Bool { isAlive && session != 0 && !path.isRelayed }
 }
 
 /// The other members of the cell.

@@ -68,6 +68,9 @@ extension Mesh {
       tickAt = min(tickAt, deadline(of: index, at: now))
     }
     advanceProbe(at: now)
+    followLinks(at: now)
+    announceRoutes(at: now)
+    repeatRelays(at: now)
     if now >= helloAt { greet(at: now) }
     if keys.count(.attempt) + keys.count(.candidate) > 0 { tickAt = min(tickAt, now + .seconds(1)) }
     tickAt = min(tickAt, helloAt)
@@ -87,7 +90,9 @@ extension Mesh {
   private func deadline(of index: Int, at now: Instant) -> Instant {
     let member = members[index]
     switch member.state {
-    case .alive: return member.suspectUntil == .never ? .never : min(member.suspectUntil, member.suspectPingAt)
+    case .alive:
+      if member.suspectUntil != .never { return min(member.suspectUntil, member.suspectPingAt) }
+      return member.path.isRelayed ? member.triedStraightAt + Limits.straightEvery : .never
     case .known, .failed: return member.path.isNone ? .never : member.helloAt
     case .left: return .never
     }
@@ -100,21 +105,47 @@ extension Mesh {
     case .alive:
       if member.suspectUntil != .never {
         attendSuspect(index, at: now)
+      } else if member.path.isRelayed, now - member.triedStraightAt >= Limits.straightEvery {
+        tryStraight(index, at: statedPath(of: index), now: now)
       } else if member.isConfigured, now - member.pingSentAt >= Limits.keepAlive {
         ping(index, at: now)
       }
     case .known, .failed:
       guard now >= member.helloAt, !member.path.isNone else { return }
-      // Doubling from 1 s: one attempt with back-off per destination.
-      members[index].helloAttempts = min(member.helloAttempts + 1, 6)
+      // Doubling from 1 s: one attempt with back-off per destination. Odd and even ones go on taking turns.
+      members[index].helloAttempts = member.helloAttempts < 6 ? member.helloAttempts + 1 : 5
       let pause = min(Limits.retryEvery, Interval.seconds(1 << UInt64(member.helloAttempts)))
       members[index].helloAt = now + pause
+      let isRelay = routes[index].nextHop >= 0 && Int(routes[index].nextHop) != index
+      if isRelay, member.helloAttempts == 0 { members[index].helloAt = now + Limits.relayTryAfter }
       // With the keys of before if there are any, which suffice when it was the way that failed.
       let isSameLife = member.session != 0 && member.sessionInstance == member.instance
       if isSameLife { ping(index, at: now) }
-      if !isSameLife || member.helloAttempts % 2 == 1 { initiate(to: member.id, at: member.path, now: now) }
+      if !isSameLife || member.helloAttempts % 2 == 1 {
+        // Every other time through others, if there is such a way.
+        let isTurnOfRelay = isRelay && member.helloAttempts % 2 == 1
+        initiate(to: member.id, at: isTurnOfRelay ? Path(relayed: member.id.prefix) : member.path, now: now)
+      }
+      if routes[index].isOffered { want(index, at: now) }
     case .left: break
     }
+  }
+
+  /// Where a member says that it is; none when it only has addresses that mean something on its own link.
+  private func statedPath(of index: Int) -> Path {
+    let record = members.record(index)
+    guard let view = try? RecordView(record, bodyAtMost: Limits.nodeRecordBodyBytes),
+      let body = try? NodeRecordView(view.body)
+    else { return .none }
+    return Path(body.endpoints.0)
+  }
+
+  /// Looks whether a member that is reached through others can be reached straight: if it can, the new keys go that
+  /// way.
+  mutating func tryStraight(_ index: Int, at path: Path, now: Instant) {
+    guard now - members[index].triedStraightAt >= .seconds(1) else { return }
+    members[index].triedStraightAt = now
+    initiate(to: members[index].id, at: path, now: now)
   }
 
   // MARK: Probing
@@ -202,6 +233,7 @@ extension Mesh {
     members[member].suspectUntil = now + Limits.suspicion * (1 + health / 4)
     members[member].suspectPingAt = now
     members[member].suspectCount = 0
+    linksMayDiffer = true
     tickAt = min(tickAt, now)
   }
 
@@ -220,7 +252,10 @@ extension Mesh {
   /// Something authentic came from `member`, or somebody has just heard it.
   mutating func showsLife(_ member: Int, at now: Instant) {
     members[member].heardAt = now
-    members[member].suspectUntil = .never
+    if members[member].suspectUntil != .never {
+      members[member].suspectUntil = .never
+      linksMayDiffer = true
+    }
     for row in 0..<ProbeForOther.countMax where Int(probesForOthers[row].member) == member {
       guard probesForOthers[row].until > now else { continue }
       probesForOthers[row].until = .zero
@@ -232,6 +267,7 @@ extension Mesh {
   // MARK: Frames
 
   mutating func ping(_ index: Int, at now: Instant) {
+    if members[index].path.isRelayed, routes[index].nextHop < 0 { want(index, at: now) }
     pingNumber &+= 1
     members[index].pingSentAt = now
     // What is to show that an address receives must not be guessed.
@@ -258,7 +294,10 @@ extension Mesh {
     members[index].lookedAt = now
     if isAnswer {
       // What answers the ping that was sent there has shown that it receives there.
-      if frame.number == members[index].pathPing { members[index].pathAllowance = .max }
+      if frame.number == members[index].pathPing, members[index].pathAllowance != .max {
+        members[index].pathAllowance = .max
+        linksMayDiffer = true
+      }
       guard frame.number == members[index].pingNumber else { return }
       let sample = UInt32(min((now - members[index].pingSentAt).microseconds, 60_000_000))
       let old = members[index].roundTripMicroseconds
@@ -299,6 +338,9 @@ extension Mesh {
       ping(member, at: now)
     case .pingAnswer:
       guard members[member].isAlive else { return }
+      // It answers others, and not this node, which has asked it more than once.
+      let isProbed = probe.member == member && probe.stage > 1 && members[member].straightAt < probe.startedAt
+      if isProbed || members[member].suspectUntil != .never { miss(member) }
       showsLife(member, at: now)
     default:
       // Who has just been heard is there.

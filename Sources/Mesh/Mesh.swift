@@ -31,6 +31,14 @@ public struct MeshCounters: BitwiseCopyable, Sendable {
   public var overRate: UInt64 = 0
   /// Links or members refused because a table is full.
   public var tableFull: UInt64 = 0
+  /// Datagrams passed on for others, and their bytes.
+  public var relayed: UInt64 = 0
+  /// See `relayed`.
+  public var relayedBytes: UInt64 = 0
+  /// Datagrams that were not passed on because there was no room.
+  public var relayFull: UInt64 = 0
+  /// Datagrams that were not passed on because there was no way, or because the next hop never confirmed them.
+  public var relayLost: UInt64 = 0
   /// Members that this node has begun to suspect.
   public var suspicions: UInt64 = 0
   /// Frames that make no sense at this time: an unknown transfer, an answer nobody waits for.
@@ -51,6 +59,8 @@ public enum MeshEvent: BitwiseCopyable, Sendable {
   case left(Int)
   /// A live node with this node's own key and another instance: a cloned card.
   case cloned
+  /// A member needs a record of this node that is newer than the last one.
+  case renewRecord(askedBy: Int)
 }
 
 /// Discovery, links and heartbeats.
@@ -89,6 +99,19 @@ public struct Mesh: ~Copyable {
   let agreement: AgreementKey
   let secrets: InlineArray<2, SecretKeys>
   let hasOtherSecret: Bool
+  /// The ways to members, by their rows.
+  let routes: Table<Route>
+  /// When neighbours are told of routes.
+  var routesAt = Instant.never
+  /// Whether some member may have become a neighbour, or none.
+  var linksMayDiffer = false
+  /// How new the own record is, and when somebody last asked for a newer one.
+  var selfAge = RecordAge.none
+  var renewedAt = Instant.zero
+  /// What is passed on.
+  var relays = RelayQueue()
+  /// Whether some neighbour is to hear which datagrams have come.
+  var owesRelayed = false
   var random: SecretStream
   var keys = KeyTable()
   /// The epoch of this node's initiations, and how many there were.
@@ -100,7 +123,7 @@ public struct Mesh: ~Copyable {
   var cookieSecret = Bytes32.zero
   var cookieUntil = Instant.zero
   /// Where messages of handshakes are made, and where datagrams are opened: one that came straight, one passed on.
-  let scratch = Region(byteCount: 1_024)
+  let scratch = Region(byteCount: Limits.datagramBytes)
   let plain = Region(byteCount: 2 * Limits.datagramBytes)
   /// The highest epoch that somebody knows for this node's key; 0 when nobody does.
   public private(set) var epochHeard: UInt32 = 0
@@ -111,15 +134,15 @@ public struct Mesh: ~Copyable {
 
   /// Bytes that a mesh with `members` members reserves, without its queue.
   public static func byteCount(members: Int) -> Int {
-    MemberTable.byteCount(members) + MemberTable.recordBytesMax + Table<MeshEvent>.byteCount(32)
+    MemberTable.byteCount(members) + Table<Route>.byteCount(members) + MemberTable.recordBytesMax + Table<MeshEvent>.byteCount(32)
       + Table<Endpoint>.byteCount(Limits.configuredPeersMax)
   }
 
   /// Bytes that the sessions reserve.
   public static let sessionBytes =
-    KeyTable.byteCount + Table<ProbeForOther>.byteCount(ProbeForOther.countMax)
+    KeyTable.byteCount + RelayQueue.byteCount + Table<ProbeForOther>.byteCount(ProbeForOther.countMax)
     + Table<HandshakeSource>.byteCount(HandshakeSource.countMax)
-    + Table<KeptCookie>.byteCount(Limits.cookiesMax) + 1_024 + 2 * Limits.datagramBytes
+    + Table<KeptCookie>.byteCount(Limits.cookiesMax) + 3 * Limits.datagramBytes
 
   /// A mesh around the node `selfID`, whose agreement key is `agreement`. Everything that must be unpredictable is
   /// drawn from `entropy`.
@@ -150,22 +173,26 @@ public struct Mesh: ~Copyable {
     for index in 0..<peerCount { peers[index] = configured[index] }
     self.peerCount = peerCount
     self.members = MemberTable(capacity: members)
+    routes = Table(repeating: Route(), count: members)
     queue = SendQueue(members: members)
     events = Table(repeating: .cloned, count: 32)
   }
 
-  /// The node's own record, which hellos carry, made in `epoch`. At most `Limits.nodeRecordBytes`.
-  public mutating func setSelfRecord(_ record: RawSpan, epoch: UInt32) {
+  /// The node's own record, which hellos carry, made in epoch and time `age`. At most `Limits.nodeRecordBytes`. Who
+  /// asked for it is told, or everybody when it was nobody.
+  public mutating func setSelfRecord(_ record: RawSpan, age: RecordAge, askedBy asker: Int? = nil) {
     selfRecord.write(record, at: 0)
     selfRecordBytes = record.byteCount
-    selfEpoch = epoch
+    selfEpoch = age.epoch
+    selfAge = age
+    if let asker { return tellSelf(to: asker) }
     for index in 0..<members.count where members[index].isAlive { tellSelf(to: index) }
   }
 
   /// Tells member `index` of this node.
   mutating func tellSelf(to index: Int) {
     guard selfRecordBytes > 0 else { return }
-    tell(index, selfRecord.bytes(at: 0, count: selfRecordBytes), .none)
+    tell(index, selfRecord.bytes(at: 0, count: selfRecordBytes), hops: 0, .none)
   }
 
   /// The next thing that happened, or nil.
@@ -237,15 +264,19 @@ public struct Mesh: ~Copyable {
 
   mutating func tell(_ index: Int, about other: Int) {
     let member = members[other]
-    guard other != index, member.isAlive else { return }
-    tell(index, members.record(other), member.endpoint)
+    guard other != index, member.recordBytes > 0 else { return }
+    // A way is not newer than what came along it, whatever record is known meanwhile.
+    let route = routes[other]
+    let isWay = route.nextHop >= 0 && Int(route.nextHop) != index && route.age == member.age
+    tell(index, members.record(other), hops: isWay ? route.hops : RouteEntry.unreachable, member.endpoint)
   }
 
-  /// Tells member `index` of a node record and where its author is.
-  mutating func tell(_ index: Int, _ record: RawSpan, _ endpoint: Endpoint) {
+  /// Tells member `index` of a node record, and how many hops away and where its author is.
+  mutating func tell(_ index: Int, _ record: RawSpan, hops: UInt8, _ endpoint: Endpoint) {
     let isTold = !endpoint.isNone && !endpoint.isLinkLocal
-    send(.member, contentBytes: record.byteCount + (isTold ? endpoint.byteCount : 0), to: index) { writer in
+    send(.member, contentBytes: record.byteCount + 1 + (isTold ? endpoint.byteCount : 0), to: index) { writer in
       writer.bytes(record)
+      writer.u8(hops)
       if isTold { endpoint.emit(into: &writer) }
     }
   }
@@ -257,6 +288,7 @@ public struct Mesh: ~Copyable {
     members[index].stateSince = now
     members[index].transfers = 0
     members[index].suspectUntil = .never
+    linksMayDiffer = true
     tickAt = min(tickAt, now)
     if state != .alive {
       members[index].helloAttempts = 0
@@ -271,7 +303,10 @@ public struct Mesh: ~Copyable {
     }
   }
 
-  func setPath(_ index: Int, _ path: Path) { members[index].path = path }
+  mutating func setPath(_ index: Int, _ path: Path) {
+    members[index].path = path
+    linksMayDiffer = true
+  }
 
   // MARK: Frames about members
 
@@ -296,6 +331,10 @@ public struct Mesh: ~Copyable {
       counters.malformed += 1
       return
     }
+    guard let hops = try? reader.u8(), hops <= Limits.hopsMax || hops == RouteEntry.unreachable else {
+      counters.malformed += 1
+      return
+    }
     var endpoint = Endpoint.none
     if reader.remaining > 0 {
       guard let told = try? Endpoint(&reader), reader.remaining == 0 else {
@@ -313,13 +352,17 @@ public struct Mesh: ~Copyable {
     }
     let speaksForItself = members[index].id == record.author
     if let known = members.index(of: record.author) {
-      // What is known already; and a member with a session speaks for itself. Its clock may have begun anew with it.
       let member = members[known]
       let isOwnNewLife =
         speaksForItself && body.instance == member.sessionInstance && body.instance != member.instance
-      guard isOwnNewLife || member.isNews(record) else { return }
-      guard speaksForItself || !members[known].isAlive else { return }
-      guard speaksForItself || members[known].instance != body.instance else { return }
+      guard isOwnNewLife || member.isNews(record) else {
+        if !speaksForItself, record.sequence.epoch == member.recordEpoch, record.time == member.recordTime {
+          receiveWay(to: known, hops: hops, from: index, at: now)
+        }
+        return
+      }
+      // A member with a session says itself when it begins a new life. Its clock may have begun anew with it.
+      guard speaksForItself || !member.isAlive || member.instance == body.instance else { return }
     }
     guard network.isSigned(record) else {
       counters.badSignature += 1
@@ -328,11 +371,14 @@ public struct Mesh: ~Copyable {
     guard let row = upsert(record, body, at: now) else { return }
     if speaksForItself {
       admit(row, at: now)
+      if members[row].isNeighbour { renewWay(to: row, at: now) }
       return
     }
+    receiveWay(to: row, hops: hops, from: index, at: now)
+    guard !members[row].isAlive else { return }
     if !endpoint.isNone {
       setPath(row, Path(endpoint))
-    } else if members[row].path.isNone {
+    } else if members[row].path.isNone || members[row].path.isRelayed, !body.endpoints.0.isNone {
       setPath(row, Path(body.endpoints.0))
     }
     if members[row].state == .left { changeState(row, to: .known, at: now) }
@@ -352,7 +398,6 @@ public struct Mesh: ~Copyable {
     members[row].instance = body.instance
     members[row].recordEpoch = record.sequence.epoch
     members[row].recordTime = record.time
-    members[row].recordEpoch = record.sequence.epoch
     members[row].kind = body.kind
     members[row].capacityClass = body.capacityClass
     members[row].cell = body.cell

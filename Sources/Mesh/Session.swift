@@ -20,6 +20,17 @@ struct ReplayWindow: BitwiseCopyable {
     return bits[Int(counter / 64 % UInt64(Self.words))] & (1 << (counter % 64)) == 0
   }
 
+  /// Which of the newest 256 have come: bit i of word j is the datagram with counter end − 1 − 64 j − i.
+  var newest: InlineArray<4, UInt64> {
+    var came = InlineArray<4, UInt64>(repeating: 0)
+    for back in 0..<min(256, end) {
+      let counter = end - 1 - back
+      let bit = bits[Int(counter / 64 % UInt64(Self.words))] >> (counter % 64) & 1
+      came[Int(back / 64)] |= bit << (back % 64)
+    }
+    return came
+  }
+
   /// The authentic datagram with this counter has come; true when it is the newest.
   mutating func take(_ counter: UInt64) -> Bool {
     let isNewest = counter >= end

@@ -42,7 +42,7 @@ extension LightNode where Flash: ~Copyable {
 
   /// Signs the node's record with its present epoch. Node records are a series of their own, counter 0, told
   /// apart by instance and time; they are never evidence.
-  mutating func signSelfRecord(at now: Instant) {
+  mutating func signSelfRecord(askedBy asker: Int? = nil, at now: Instant) {
     var body = ByteWriter(scratch.mutableBytes(at: 0, count: Limits.nodeRecordBodyBytes))
     NodeRecordView.emit(
       instance: configuration.instance, kind: .light, cell: Self.cell, capacityClass: capacityClass,
@@ -62,7 +62,7 @@ extension LightNode where Flash: ~Copyable {
       kind: .nodeRecord, author: identity.publicKey, sequence: Sequence(epoch: epoch, counter: 0),
       time: timestamp(at: now))
     identity.emitRecord(head, body: body.written, in: network, into: &record)
-    mesh.setSelfRecord(record.written, epoch: epoch)
+    mesh.setSelfRecord(record.written, age: RecordAge(epoch: epoch, time: head.time), askedBy: asker)
   }
 
   private func emitOption(_ tag: UInt8, _ text: ShortText, into writer: inout ByteWriter) {

@@ -522,7 +522,7 @@ extension LightNode where Flash: ~Copyable {
       let position = (leafCursor + step) % positions
       let (slot, index) = (position >> 3, position & 7)
       guard leaving[slot].isUsed, !leaving[slot].isDone, leaving[slot].shards[index].toSend != 0,
-        let member = leaving[slot].shards[index].place.index
+        let member = leaving[slot].shards[index].place.index, mesh.hasRoom(for: member)
       else { continue }
       let frame = leaving[slot].shards[index].toSend.trailingZeroBitCount
       leaving[slot].shards[index].toSend &= leaving[slot].shards[index].toSend - 1

@@ -209,14 +209,34 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     if let received = mesh.receive(datagram, from: source, at: now) {
       var walk = FrameWalk(received.frames)
       let member = received.member
-      while let frame = walk.next() { receive(frame, from: member, at: now) }
+      while let frame = walk.next() {
+        if frame.type == .relay {
+          if let inner = mesh.receiveRelay(frame.content, from: member, at: now) { receiveRelayed(inner, at: now) }
+        } else {
+          receive(frame, from: member, at: now)
+        }
+      }
       if walk.isMalformed { mesh.counters.malformed += 1 }
     }
     settle(at: now)
   }
 
+  /// Frames of somebody who is not heard, in a datagram that a neighbour has passed on.
+  private mutating func receiveRelayed(_ received: Received, at now: Instant) {
+    var walk = FrameWalk(received.frames)
+    let member = received.member
+    while let frame = walk.next() {
+      // What is passed on passes nothing on.
+      if frame.type == .relay { mesh.counters.malformed += 1 } else { receive(frame, from: member, at: now) }
+    }
+    if walk.isMalformed { mesh.counters.malformed += 1 }
+  }
+
   private mutating func receive(_ frame: borrowing FrameWalk.Frame, from member: Int, at now: Instant) {
     switch frame.type {
+    case .relayed: mesh.receiveRelayed(frame.content, from: member)
+    case .routes: mesh.receiveRoutes(frame.content, from: member, at: now)
+    case .wantRoute: mesh.receiveWantRoute(frame.content, from: member, at: now)
     case .ping, .acknowledge:
       mesh.selfPing.digest = ring.frontierDigest()
       mesh.receivePing(frame.content, from: member, isAnswer: frame.type == .acknowledge, at: now)
@@ -348,6 +368,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   /// Everything that follows from an input: what is due now, what the store has finished, what can be written.
   mutating func settle(at now: Instant) {
     startSigning(at: now)
+    mesh.followLinks(at: now)
     while let event = mesh.nextEvent() { handle(event, at: now) }
     closeBundle(at: now)
     if now >= publishAt { publish(at: now) }
@@ -376,7 +397,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   /// has come before it asks, so that a busy node syncs once for many shards and a quiet one at once for one.
   public mutating func nextAction(into writer: inout ByteWriter, at now: Instant) -> Action? {
     while true {
-      if let next = mesh.nextDatagram(into: &writer) { return next.isMulticast ? .multicast : .send(next.endpoint) }
+      if let next = mesh.nextDatagram(into: &writer, at: now) { return next.isMulticast ? .multicast : .send(next.endpoint) }
       switch emitBulk(into: &writer, at: now) {
       case .datagram(let endpoint): return .send(endpoint)
       case .queued: continue
@@ -410,6 +431,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     case .left(let member):
       note(.notice, .memberLeft, mesh.members[member].id)
       memberGone(member, at: now)
+    case .renewRecord(let asker): signSelfRecord(askedBy: asker, at: now)
     case .cloned:
       if !isCloned { note(.error, .cloned, identity.publicKey) }
       isCloned = true

@@ -87,7 +87,8 @@ extension LightNode where Flash: ~Copyable {
     for step in 0..<mesh.members.count {
       let member = (first + step) % mesh.members.count
       guard reconciliation.rows[member].isDifferent else { continue }
-      guard mesh.members[member].isAlive else {
+      // Who is reached through others agrees with those.
+      guard mesh.members[member].isStraight else {
         reconciliation.rows[member].isDifferent = false
         continue
       }

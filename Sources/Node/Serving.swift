@@ -91,6 +91,7 @@ extension LightNode where Flash: ~Copyable {
       guard servings[row].stage == .sending else { continue }
       let serving = servings[row]
       let member = Int(serving.member)
+      guard mesh.hasRoom(for: member) else { continue }
       guard serving.toSend != 0, mesh.members[member].isAlive,
         let shard = try? ShardView(store.bytes(of: serving.slot))
       else {

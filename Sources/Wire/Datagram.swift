@@ -219,7 +219,8 @@ public struct CookieView: ~Escapable {
   public static let ping = FrameType(code: 1)
   /// `PingFrame`, answering one.
   public static let acknowledge = FrameType(code: 2)
-  /// A member's node record, then optionally the endpoint where the sender sees it.
+  /// A member's node record, hops u8 from the sender as in `RouteEntry`, then optionally the endpoint where the sender
+  /// sees it.
   public static let member = FrameType(code: 3)
   /// The sender is leaving; no content.
   public static let goodbye = FrameType(code: 4)
@@ -261,6 +262,14 @@ public struct CookieView: ~Escapable {
   public static let pingAnswer = FrameType(code: 22)
   /// The member whose id begins with these 8 bytes does not answer the sender.
   public static let suspect = FrameType(code: 23)
+  /// `RelayHead`, then a datagram for somebody whom its sender does not hear.
+  public static let relay = FrameType(code: 24)
+  /// `RelayedFrame`.
+  public static let relayed = FrameType(code: 25)
+  /// Entries of 21 B, `RouteEntry`: whom the sender reaches.
+  public static let routes = FrameType(code: 26)
+  /// `WantRouteFrame`.
+  public static let wantRoute = FrameType(code: 27)
 }
 
 /// Walks the frames of a datagram.

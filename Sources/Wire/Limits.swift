@@ -126,6 +126,32 @@ public enum Limits {
   public static let lateWake = Interval.milliseconds(500)
   /// How many times longer than usual a slow node waits for others, less one.
   public static let healthMax: UInt64 = 7
+  /// The longest way through others, and how far a question for a way spreads.
+  public static let hopsMax: UInt8 = 16
+  /// Datagrams that a node keeps for others and for itself until the next hop has them.
+  public static let relaySlots = 48
+  /// How many of them may come through one neighbour.
+  public static let relaySlotsPerNeighbour = 36
+  /// How many a neighbour gets without having said what it has room for.
+  public static let relayRoomFirst: UInt8 = 8
+  /// A datagram that the next hop does not confirm is sent again after this, or twice the round trip, doubling.
+  public static let relayRepeatAfter = Interval.milliseconds(20)
+  /// How often it is sent to the next hop before it is given up: one in 3,000 is lost where a fifth of all is.
+  public static let relayAttempts: UInt8 = 5
+  /// How long news of routes waits for company.
+  public static let routesAfter = Interval.milliseconds(20)
+  /// When it is told again, because the first telling may have been lost.
+  public static let routesAgainAfter = Interval.milliseconds(500)
+  /// How often at most a way to one node is asked for, doubling up to 16 times.
+  public static let wantRouteEvery = Interval.milliseconds(500)
+  /// How often at most a node signs its record anew because somebody needs a newer way to it.
+  public static let renewRecordEvery = Interval.milliseconds(200)
+  /// A member that is heard only through others for so long is answered through them.
+  public static let straightFor = Interval.milliseconds(1_500)
+  /// How often a straight way is tried to a member that is reached through others.
+  public static let straightEvery = Interval.seconds(30)
+  /// How soon the way through others is tried when the straight one does not answer.
+  public static let relayTryAfter = Interval.milliseconds(300)
   /// The longest pause between attempts to reach a member that has failed.
   public static let retryEvery = Interval.seconds(10)
   /// Configured peers hear something this often, so that address translators keep the way open.

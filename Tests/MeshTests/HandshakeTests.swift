@@ -30,7 +30,8 @@ import Wire
       network: Network(name: [UInt8]("valley".utf8).span.bytes), secrets: NetworkSecrets(present: secret),
       selfID: identity.publicKey, agreement: identity.agreementKey, instance: 1, town: .zero, entropy: key(1),
       members: 8, usesMulticast: false, peers: InlineArray(repeating: .none), peerCount: 0)
-    mesh.setSelfRecord([UInt8](repeating: 1, count: 200).span.bytes, epoch: 1)
+    mesh.setSelfRecord(
+      [UInt8](repeating: 1, count: 200).span.bytes, age: RecordAge(epoch: 1, time: Timestamp(rawValue: 1)))
     return MeshNode(
       mesh: mesh, gossip: Gossip(key: (1, 2), members: 8), id: identity.publicKey, endpoint: endpoint(0))
   }

@@ -141,7 +141,7 @@ import Wire
     let present = rig.nodes[0].member(id)
     // As hearsay from a member that has not heard the news.
     let stale = nodeRecord(1, instance: 77, epoch: 1, milliseconds: 1)
-    rig.nodes[0].mesh.receiveMember(stale.span.bytes, from: 0, at: rig.now)
+    rig.nodes[0].mesh.receiveMember((stale + [1]).span.bytes, from: 0, at: rig.now)
     #expect(rig.nodes[0].member(id) == present)
     // As a hello that was on its way for long.
     rig.nodes[0].receive(hello(stale), from: endpoint(1), at: rig.now)
@@ -153,7 +153,7 @@ import Wire
     let rig = MeshRig.linked(3)
     let before = rig.nodes[0].snapshot
     rig.nodes[0].mesh.receiveMember(
-      nodeRecord(9, instance: 1, isForged: true).span.bytes, from: 0, at: rig.now)
+      (nodeRecord(9, instance: 1, isForged: true) + [1]).span.bytes, from: 0, at: rig.now)
     #expect(rig.nodes[0].snapshot == before)
     #expect(rig.nodes[0].counters["badSignature"] == 1)
   }

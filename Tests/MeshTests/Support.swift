@@ -149,6 +149,15 @@ final class MeshNode {
     self.endpoint = endpoint
   }
 
+  /// Makes its record anew, at another time.
+  var record: (UInt64) -> [UInt8] = { _ in [] }
+  var age = RecordAge.none
+
+  func renewRecord(askedBy asker: Int, at now: Instant) {
+    age.time = Timestamp(milliseconds: max(age.time.milliseconds + 1, now.microseconds / 1_000))
+    mesh.setSelfRecord(record(age.time.milliseconds).span.bytes, age: age, askedBy: asker)
+  }
+
   var aliveCount: Int { mesh.members.aliveCount }
   var memberCount: Int { mesh.members.count }
 
@@ -186,12 +195,12 @@ final class MeshNode {
   }
 
   /// Everything that waits to be sent.
-  func outgoing() -> [(to: Endpoint, bytes: [UInt8])] {
+  func outgoing(at now: Instant = .zero) -> [(to: Endpoint, bytes: [UInt8])] {
     let buffer = Region(byteCount: Limits.datagramBytes)
     var datagrams: [(to: Endpoint, bytes: [UInt8])] = []
     while true {
       var writer = ByteWriter(buffer.mutableBytes(at: 0, count: Limits.datagramBytes))
-      guard let next = mesh.nextDatagram(into: &writer) else { return datagrams }
+      guard let next = mesh.nextDatagram(into: &writer, at: now) else { return datagrams }
       datagrams.append((next.endpoint, array(writer.written)))
     }
   }
@@ -212,11 +221,24 @@ final class MeshNode {
   }
 
   func receive(_ datagram: [UInt8], from source: Endpoint, at now: Instant) {
-    guard let received = mesh.receive(datagram.span.bytes, from: source, at: now) else { return }
+    guard let received = mesh.receive(datagram.span.bytes, from: source, at: now) else {
+      mesh.followLinks(at: now)
+      return
+    }
+    receive(received, at: now)
+    mesh.followLinks(at: now)
+  }
+
+  private func receive(_ received: Received, at now: Instant) {
     var walk = FrameWalk(received.frames)
     let member = received.member
     while let frame = walk.next() {
       switch frame.type {
+      case .relay:
+        if let inner = mesh.receiveRelay(frame.content, from: member, at: now) { receive(inner, at: now) }
+      case .relayed: mesh.receiveRelayed(frame.content, from: member)
+      case .routes: mesh.receiveRoutes(frame.content, from: member, at: now)
+      case .wantRoute: mesh.receiveWantRoute(frame.content, from: member, at: now)
       case .ping: mesh.receivePing(frame.content, from: member, isAnswer: false, at: now)
       case .acknowledge: mesh.receivePing(frame.content, from: member, isAnswer: true, at: now)
       case .member: mesh.receiveMember(frame.content, from: member, at: now)
@@ -255,6 +277,8 @@ final class MeshRig {
   var lossPercent = 0
   var duplicatePercent = 0
   var delayMicroseconds = 150...350
+  /// Whether what the first sends comes to the second; everybody hears everybody unless a test says otherwise.
+  var hears: (_ from: Endpoint, _ to: Endpoint) -> Bool = { _, _ in true }
   /// Every datagram that was sent, with its receiver, none for a multicast, and the frames that the receiver finds in
   /// it.
   var captured: [Captured] = []
@@ -286,12 +310,16 @@ final class MeshRig {
       network: network, secrets: secrets, selfID: id, agreement: secretKey(number).agreementKey, instance: instance,
       town: town, entropy: Bytes32(random.bytes(32).span.bytes), members: members, usesMulticast: usesMulticast,
       peers: named, peerCount: peers.count)
+    let milliseconds = milliseconds ?? now.microseconds / 1_000
     let record = nodeRecord(
-      number, instance: instance, epoch: epoch, milliseconds: milliseconds ?? now.microseconds / 1_000,
-      endorsement: endorsement)
-    mesh.setSelfRecord(record.span.bytes, epoch: epoch)
+      number, instance: instance, epoch: epoch, milliseconds: milliseconds, endorsement: endorsement)
+    let age = RecordAge(epoch: epoch, time: Timestamp(milliseconds: milliseconds))
+    mesh.setSelfRecord(record.span.bytes, age: age)
     let gossip = Gossip(key: (random.next(), random.next()), members: members)
-    return MeshNode(mesh: mesh, gossip: gossip, id: id, endpoint: endpoint(place ?? number))
+    let node = MeshNode(mesh: mesh, gossip: gossip, id: id, endpoint: endpoint(place ?? number))
+    node.record = { nodeRecord(number, instance: instance, epoch: epoch, milliseconds: $0, endorsement: endorsement) }
+    node.age = age
+    return node
   }
 
   @discardableResult
@@ -335,13 +363,13 @@ final class MeshRig {
   func drain(_ node: MeshNode) {
     while true {
       var writer = ByteWriter(buffer.mutableBytes(at: 0, count: Limits.datagramBytes))
-      guard let next = node.mesh.nextDatagram(into: &writer) else { break }
+      guard let next = node.mesh.nextDatagram(into: &writer, at: now) else { break }
       let bytes = array(writer.written)
       let frames = nodes.first { $0.isUp && $0.endpoint == next.endpoint }?.mesh.peek(bytes) ?? []
       captured.append(Captured(from: node.endpoint, to: next.endpoint, bytes: bytes, frames: frames))
       let receivers =
         next.isMulticast ? nodes.filter { $0 !== node }.map(\.endpoint) : [next.endpoint]
-      for to in receivers {
+      for to in receivers where hears(node.endpoint, to) {
         if lossPercent > 0, random.below(100) < lossPercent { continue }
         for _ in 0..<(random.below(100) < duplicatePercent ? 2 : 1) {
           let delay = delayMicroseconds.lowerBound + random.below(delayMicroseconds.count)
@@ -358,6 +386,7 @@ final class MeshRig {
       case .failed: node.events.append("failed")
       case .left: node.events.append("left")
       case .cloned: node.events.append("cloned")
+      case .renewRecord(let asker): node.renewRecord(askedBy: asker, at: now)
       }
     }
   }

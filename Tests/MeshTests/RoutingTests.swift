@@ -1,0 +1,149 @@
+import Identity
+import Testing
+import Wire
+
+@testable import Mesh
+
+/// Members that do not hear each other, in virtual time: who hears whom is a set of pairs.
+@Suite struct RoutingTests {
+  /// Meshes of which only those next to each other in `links` hear each other.
+  private static func rig(_ count: Int, seed: UInt64 = 1, loss: Int = 0, links: @escaping () -> Set<[Int]>) -> MeshRig {
+    let rig = MeshRig(seed: seed)
+    rig.lossPercent = loss
+    for number in 0..<count { rig.add(number, usesMulticast: true) }
+    let places = Dictionary(uniqueKeysWithValues: (0..<count).map { (endpoint($0).port, $0) })
+    rig.hears = { links().contains([places[$0.port]!, places[$1.port]!]) }
+    return rig
+  }
+  private static func pairs(_ links: [(Int, Int)]) -> Set<[Int]> {
+    Set(links.flatMap { [[$0.0, $0.1], [$0.1, $0.0]] })
+  }
+  private static func line(_ count: Int) -> Set<[Int]> { pairs((1..<count).map { ($0 - 1, $0) }) }
+
+  private func row(_ node: MeshNode, _ other: MeshNode) -> Int { node.mesh.members.index(of: other.id)! }
+  private func hops(_ rig: MeshRig, _ from: Int, _ to: Int) -> Int {
+    Int(rig.nodes[from].mesh.hops(to: row(rig.nodes[from], rig.nodes[to])))
+  }
+  private func knowAll(_ rig: MeshRig) -> Bool {
+    rig.nodes.filter(\.isUp).allSatisfy { $0.aliveCount == rig.nodes.count(where: \.isUp) - 1 }
+  }
+
+  /// Follows the next hops; the number of hops, or nil where there is a loop or an end.
+  private func walk(_ rig: MeshRig, _ from: Int, _ to: Int) -> Int? {
+    var (at, count) = (from, 0)
+    while at != to {
+      guard count <= rig.nodes.count, let row = rig.nodes[at].mesh.members.index(of: rig.nodes[to].id) else { return nil }
+      let next = Int(rig.nodes[at].mesh.routes[row].nextHop)
+      guard next >= 0 else { return nil }
+      let id = rig.nodes[at].mesh.members[next].id
+      at = rig.nodes.firstIndex { $0.id == id }!
+      count += 1
+    }
+    return count
+  }
+
+  @Test(arguments: [0, 20]) func theEndsOfALineKnowEachOther(loss: Int) {
+    let rig = Self.rig(6, loss: loss) { Self.line(6) }
+    rig.run(for: .seconds(loss == 0 ? 10 : 40)) { knowAll(rig) }
+    #expect(knowAll(rig))
+    for from in 0..<6 {
+      for to in 0..<6 where from != to {
+        #expect(walk(rig, from, to) == abs(from - to))
+        #expect(hops(rig, from, to) == abs(from - to))
+      }
+    }
+    // Frames arrive at the other end, and only there, and once.
+    let (first, last) = (rig.nodes[0], rig.nodes[5])
+    for node in rig.nodes { node.frames = [] }
+    for number in 0..<40 {
+      first.mesh.send(.receipt, contentBytes: 600, to: row(first, last)) { $0.fill(600) { _ in } }
+      rig.run(for: .milliseconds(10))
+      _ = number
+    }
+    rig.run(for: .seconds(5))
+    #expect(last.frames.count(where: { $0.type == .receipt && $0.from == first.id }) >= 39)
+    #expect(last.frames.count(where: { $0.type == .receipt }) <= 40)
+    for node in rig.nodes[1..<5] { #expect(!node.frames.contains { $0.type == .receipt }) }
+    #expect(rig.nodes.allSatisfy { !$0.events.contains("failed") })
+  }
+
+  @Test func aRelayThatDiesIsReplacedBeforeAnybodyIsMissed() {
+    // 0 and 3 are joined through 1, and through 2 and 4 in a row.
+    let rig = Self.rig(5) { Self.pairs([(0, 1), (1, 3), (0, 2), (2, 4), (4, 3)]) }
+    rig.run(for: .seconds(10)) { knowAll(rig) }
+    #expect(knowAll(rig))
+    #expect(walk(rig, 0, 3) == 2)
+    for node in rig.nodes { node.events = [] }
+    rig.kill(1)
+    let killedAt = rig.now
+    rig.run(for: .seconds(10)) { walk(rig, 0, 3) == 3 && walk(rig, 3, 0) == 3 }
+    #expect(rig.now - killedAt < .seconds(3))
+    rig.run(for: .seconds(10))
+    for node in rig.nodes where node.isUp {
+      #expect(node.events.filter { $0 == "failed" }.count == 1, "only the relay is missed")
+      #expect(node.aliveCount == 3)
+    }
+  }
+
+  @Test func whoComesNearIsReachedStraight() {
+    var links = Self.line(3)
+    let rig = Self.rig(3) { links }
+    rig.run(for: .seconds(10)) { knowAll(rig) }
+    #expect(rig.nodes[0].mesh.relay(to: row(rig.nodes[0], rig.nodes[2])) != nil)
+    links.formUnion(Self.pairs([(0, 2)]))
+    rig.run(for: .seconds(40)) { rig.nodes[0].mesh.relay(to: row(rig.nodes[0], rig.nodes[2])) == nil }
+    #expect(rig.nodes[0].mesh.relay(to: row(rig.nodes[0], rig.nodes[2])) == nil)
+    rig.run(for: .seconds(2))
+    #expect(walk(rig, 0, 2) == 1 && walk(rig, 2, 0) == 1)
+    // And through the other again when it has gone away.
+    for node in rig.nodes { node.events = [] }
+    links.subtract(Self.pairs([(0, 2)]))
+    rig.run(for: .seconds(10))
+    #expect(walk(rig, 0, 2) == 2 && walk(rig, 2, 0) == 2)
+    for node in rig.nodes { #expect(node.events.isEmpty) }
+  }
+
+  @Test func onlyOneWayIsHeard() {
+    // 2 hears 0, 0 does not hear 2.
+    let rig = Self.rig(3) { Self.line(3).union([[0, 2]]) }
+    rig.run(for: .seconds(20)) { knowAll(rig) }
+    #expect(knowAll(rig))
+    #expect(walk(rig, 0, 2) == 2 && walk(rig, 2, 0) == 2)
+  }
+
+  /// Links come and go, frames get lost: at no time do next hops go round in a circle, and in the end everybody is
+  /// reached on a shortest way.
+  @Test(arguments: 1...12 as ClosedRange<UInt64>) func thereIsNoLoop(_ seed: UInt64) {
+    let count = 7
+    var links = Self.line(count)
+    let rig = Self.rig(count, seed: seed, loss: 10) { links }
+    func isLoop(_ from: Int, _ to: Int) -> Bool {
+      var (at, count) = (from, 0)
+      while at != to {
+        guard let row = rig.nodes[at].mesh.members.index(of: rig.nodes[to].id) else { return false }
+        let next = Int(rig.nodes[at].mesh.routes[row].nextHop)
+        guard next >= 0 else { return false }
+        at = rig.nodes.firstIndex { $0.id == rig.nodes[at].mesh.members[next].id }!
+        count += 1
+        if count > rig.nodes.count { return true }
+      }
+      return false
+    }
+    for _ in 0..<30 {
+      let (a, b) = (rig.random.below(count), rig.random.below(count))
+      if a != b, links.contains([a, b]) { links.subtract([[a, b], [b, a]]) } else if a != b { links.formUnion([[a, b], [b, a]]) }
+      for _ in 0..<20 {
+        rig.run(for: .milliseconds(100))
+        for from in 0..<count { for to in 0..<count where from != to { #expect(!isLoop(from, to), "seed \(seed)") } }
+      }
+    }
+    links.formUnion(Self.line(count))
+    rig.lossPercent = 0
+    rig.run(for: .seconds(60)) { knowAll(rig) }
+    #expect(knowAll(rig), "seed \(seed)")
+    rig.run(for: .seconds(40))
+    for from in 0..<count {
+      for to in 0..<count where from != to { #expect(walk(rig, from, to) != nil, "seed \(seed), \(from) to \(to)") }
+    }
+  }
+}
