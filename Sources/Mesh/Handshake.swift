@@ -398,7 +398,7 @@ extension Mesh {
       if entry.path.isRelayed { members[row].triedStraightAt = now } else { hearStraight(row, at: now) }
     }
     members[row].isConfigured = isConfigured(entry.path.endpoint)
-    tellSelf(to: row)
+    introduceSelf(to: row)
     if isNewLife, members[row].isAlive {
       members[row].isRestarted = true
       changeState(row, to: .known, at: now)

@@ -69,8 +69,8 @@ public struct Member: BitwiseCopyable, Sendable {
   public internal(set) var isNeighbour = false
   /// Whether it has become a neighbour and has not been told yet whom this node reaches.
   var isToldRoutes = false
-  /// Whether it is to hear which of its datagrams have come.
-  var owesRelayed = false
+  /// Datagrams to be passed on that have come from it and that it has not been told of.
+  var relaysHeard: UInt8 = 0
   /// Datagrams that it has not confirmed, and how many it may have.
   var relaysSent: UInt8 = 0
   var relayRoom = Limits.relayRoomFirst

@@ -195,6 +195,15 @@ public struct Mesh: ~Copyable {
     tell(index, selfRecord.bytes(at: 0, count: selfRecordBytes), hops: 0, .none)
   }
 
+  /// The first frame of a session: without it the other end does not take this one for a neighbour.
+  mutating func introduceSelf(to index: Int) {
+    let record = selfRecord.bytes(at: 0, count: selfRecordBytes)
+    send(.member, contentBytes: record.byteCount + 1, to: index) { writer in
+      writer.bytes(record)
+      writer.u8(0)
+    }
+  }
+
   /// The next thing that happened, or nil.
   public mutating func nextEvent() -> MeshEvent? {
     guard eventCount > 0 else { return nil }
@@ -274,7 +283,7 @@ public struct Mesh: ~Copyable {
   /// Tells member `index` of a node record, and how many hops away and where its author is.
   mutating func tell(_ index: Int, _ record: RawSpan, hops: UInt8, _ endpoint: Endpoint) {
     let isTold = !endpoint.isNone && !endpoint.isLinkLocal
-    send(.member, contentBytes: record.byteCount + 1 + (isTold ? endpoint.byteCount : 0), to: index) { writer in
+    sendSurely(.member, contentBytes: record.byteCount + 1 + (isTold ? endpoint.byteCount : 0), to: index) { writer in
       writer.bytes(record)
       writer.u8(hops)
       if isTold { endpoint.emit(into: &writer) }
@@ -369,9 +378,9 @@ public struct Mesh: ~Copyable {
       return
     }
     guard let row = upsert(record, body, at: now) else { return }
+    if members[row].isNeighbour { renewWay(to: row, at: now) }
     if speaksForItself {
       admit(row, at: now)
-      if members[row].isNeighbour { renewWay(to: row, at: now) }
       return
     }
     receiveWay(to: row, hops: hops, from: index, at: now)

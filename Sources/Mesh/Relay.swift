@@ -139,7 +139,7 @@ extension Mesh {
       counters.malformed += 1
       return nil
     }
-    members[index].owesRelayed = true
+    members[index].relaysHeard = min(members[index].relaysHeard, .max - 1) + 1
     owesRelayed = true
     let datagram = reader.rest()
     guard head.destination != selfID.prefix else {
@@ -185,6 +185,21 @@ extension Mesh {
         continue
       }
       forgetRelay(slot)
+    }
+  }
+
+  /// Sends a frame so that it is sent again until it has come: to a neighbour, as if it were to be passed on to itself.
+  /// Without room for that, as any other.
+  mutating func sendSurely(
+    _ type: FrameType, contentBytes: Int, to index: Int, _ emit: (inout ByteWriter) -> Void
+  ) {
+    guard members[index].isNeighbour, relays.freeCount > Limits.relaySlots / 4 else {
+      return send(type, contentBytes: contentBytes, to: index, emit)
+    }
+    relay(frames: 3 + contentBytes, for: index) {
+      $0.u8(type.code)
+      $0.u16(UInt16(contentBytes))
+      emit(&$0)
     }
   }
 
@@ -294,16 +309,18 @@ extension Mesh {
   /// Writes to a neighbour which of its datagrams have come.
   private mutating func nextRelayed(into writer: inout ByteWriter) -> Endpoint? {
     guard owesRelayed else { return nil }
-    for row in 0..<members.count where members[row].owesRelayed {
-      members[row].owesRelayed = false
+    for row in 0..<members.count where members[row].relaysHeard > 0 {
+      // Of a few the newest 64 datagrams tell enough.
+      let words = members[row].relaysHeard < 16 ? 1 : RelayedFrame.wordsMax
+      members[row].relaysHeard = 0
       let session = members[row].session
       guard session != 0, members[row].isStraight else { continue }
       let window = keys[session].window
       let room = UInt8(min(255, relays.freeCount))
-      let frame = RelayedFrame(end: window.end, came: window.newest, room: room)
-      seal(session, plainBytes: RelayedFrame.byteCount + 3, into: &writer) {
+      let frame = RelayedFrame(end: window.end, came: window.newest, words: words, room: room)
+      seal(session, plainBytes: frame.byteCount + 3, into: &writer) {
         $0.u8(FrameType.relayed.code)
-        $0.u16(UInt16(RelayedFrame.byteCount))
+        $0.u16(UInt16(frame.byteCount))
         frame.emit(into: &$0)
       }
       return members[row].path.endpoint

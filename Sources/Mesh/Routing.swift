@@ -24,8 +24,8 @@ struct Route: BitwiseCopyable {
   /// The shortest way along the newest record that this node has had: what loops are kept away with.
   var feasibleHops = RouteEntry.unreachable
   var feasibleAge = RecordAge.none
-  /// How often neighbours are still to be told.
-  var tellings: UInt8 = 0
+  /// Whether neighbours are still to be told.
+  var isNews = false
   /// Whether somebody has a way that this node must not take before there is a newer record.
   var isOffered = false
   /// How often a way has been asked for in vain, and when it may be asked for again.
@@ -216,9 +216,9 @@ extension Mesh {
     tickAt = min(tickAt, routesAt)
   }
 
-  /// Neighbours are to hear of the way to `row`, twice.
+  /// Neighbours are to hear of the way to `row`.
   private mutating func spread(_ row: Int, at now: Instant) {
-    routes[row].tellings = 2
+    routes[row].isNews = true
     tellRoutes(at: now + Limits.routesAfter)
   }
 
@@ -232,22 +232,18 @@ extension Mesh {
       var entries = ByteWriter(scratch.mutableBytes(at: 0, count: RouteEntry.countMax * RouteEntry.byteCount))
       // Not the way to the neighbour itself, nor one through it.
       for row in 0..<members.count where row != neighbour && Int(routes[row].nextHop) != neighbour {
-        guard routes[row].tellings > 0 || isNew && routes[row].nextHop >= 0 else { continue }
+        guard routes[row].isNews || isNew && routes[row].nextHop >= 0 else { continue }
         if entries.remaining == 0 { sendRoutes(&entries, to: neighbour) }
         routeEntry(row).emit(into: &entries)
       }
       if entries.count > 0 { sendRoutes(&entries, to: neighbour) }
     }
-    for row in 0..<members.count where routes[row].tellings > 0 {
-      routes[row].tellings -= 1
-      if routes[row].tellings > 0 { routesAt = now + Limits.routesAgainAfter }
-    }
-    if routesAt != .never { tickAt = min(tickAt, routesAt) }
+    for row in 0..<members.count { routes[row].isNews = false }
   }
 
   private mutating func sendRoutes(_ entries: inout ByteWriter, to neighbour: Int) {
     let bytes = scratch.bytes(at: 0, count: entries.count)
-    send(.routes, contentBytes: bytes.byteCount, to: neighbour) { $0.bytes(bytes) }
+    sendSurely(.routes, contentBytes: bytes.byteCount, to: neighbour) { $0.bytes(bytes) }
     entries = ByteWriter(scratch.mutableBytes(at: 0, count: RouteEntry.countMax * RouteEntry.byteCount))
   }
 
@@ -270,14 +266,14 @@ extension Mesh {
     let frame = WantRouteFrame(
       destination: members[row].id.prefix, age: routes[row].feasibleAge, hopsLeft: Limits.hopsMax)
     for neighbour in 0..<members.count where neighbour != row && members[neighbour].isNeighbour {
-      send(.wantRoute, contentBytes: WantRouteFrame.byteCount, to: neighbour) { frame.emit(into: &$0) }
+      sendSurely(.wantRoute, contentBytes: WantRouteFrame.byteCount, to: neighbour) { frame.emit(into: &$0) }
     }
   }
 
   /// Asks `neighbour` alone for the record that it has.
   private mutating func wantRecord(_ destination: UInt64, than age: RecordAge, from neighbour: Int) {
     let frame = WantRouteFrame(destination: destination, age: age, hopsLeft: 0)
-    send(.wantRoute, contentBytes: WantRouteFrame.byteCount, to: neighbour) { frame.emit(into: &$0) }
+    sendSurely(.wantRoute, contentBytes: WantRouteFrame.byteCount, to: neighbour) { frame.emit(into: &$0) }
   }
 
   // MARK: Frames
@@ -354,7 +350,7 @@ extension Mesh {
     let next = WantRouteFrame(destination: frame.destination, age: frame.age, hopsLeft: frame.hopsLeft - 1)
     for neighbour in 0..<members.count where neighbour != index && members[neighbour].isNeighbour {
       if route.nextHop >= 0, Int(route.nextHop) != index, Int(route.nextHop) != neighbour { continue }
-      send(.wantRoute, contentBytes: WantRouteFrame.byteCount, to: neighbour) { next.emit(into: &$0) }
+      sendSurely(.wantRoute, contentBytes: WantRouteFrame.byteCount, to: neighbour) { next.emit(into: &$0) }
     }
   }
 }

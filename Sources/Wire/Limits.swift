@@ -140,8 +140,6 @@ public enum Limits {
   public static let relayAttempts: UInt8 = 5
   /// How long news of routes waits for company.
   public static let routesAfter = Interval.milliseconds(20)
-  /// When it is told again, because the first telling may have been lost.
-  public static let routesAgainAfter = Interval.milliseconds(500)
   /// How often at most a way to one node is asked for, doubling up to 16 times.
   public static let wantRouteEvery = Interval.milliseconds(500)
   /// How often at most a node signs its record anew because somebody needs a newer way to it.

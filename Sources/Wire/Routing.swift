@@ -88,47 +88,53 @@
   }
 }
 
-/// Which datagrams of a session have come, so that those that were to be passed on are not sent again: 41 bytes.
+/// Which datagrams of a session have come, so that those that were to be passed on are not sent again: 17 to 41 bytes.
 @frozen public struct RelayedFrame: Equatable, BitwiseCopyable, Sendable {
   /// One more than the newest counter that has come.
   public var end: UInt64
-  /// Bit i of word j: the datagram with counter end − 1 − 64 j − i has come.
-  public var came: InlineArray<4, UInt64>
   /// How many more the sender has room for.
   public var room: UInt8
-  /// Datagrams that the words tell of.
-  public static let span: UInt64 = 256
+  /// Bit i of word j: the datagram with counter end − 1 − 64 j − i has come. Zero beyond `words`.
+  public var came: InlineArray<4, UInt64>
+  /// Words on the wire, 1 to 4.
+  public var words: Int
+  /// See `words`.
+  public static let wordsMax = 4
 
-  /// A frame with these fields.
-  public init(end: UInt64, came: InlineArray<4, UInt64>, room: UInt8) {
-    (self.end, self.came, self.room) = (end, came, room)
+  /// A frame with the first `words` of `came`.
+  public init(end: UInt64, came: InlineArray<4, UInt64>, words: Int, room: UInt8) {
+    (self.end, self.came, self.words, self.room) = (end, came, words, room)
+    for word in words..<Self.wordsMax { self.came[word] = 0 }
   }
   /// Bytes of the content.
-  public static let byteCount = 41
+  public var byteCount: Int { 9 + words * 8 }
   /// Reads the content.
   public init(_ content: RawSpan) throws(WireError) {
     var reader = ByteReader(content)
     end = try reader.u64()
-    came = InlineArray(repeating: 0)
-    for word in 0..<4 { came[word] = try reader.u64() }
     room = try reader.u8()
+    words = reader.remaining / 8
+    came = InlineArray(repeating: 0)
+    guard words >= 1 else { throw .truncated }
+    guard words <= Self.wordsMax else { throw .tooLong }
+    for word in 0..<words { came[word] = try reader.u64() }
     try reader.end()
   }
   /// Writes the content.
   public func emit(into writer: inout ByteWriter) {
     writer.u64(end)
-    for word in 0..<4 { writer.u64(came[word]) }
     writer.u8(room)
+    for word in 0..<words { writer.u64(came[word]) }
   }
   /// Whether the datagram with `counter` has come, as far as the words tell.
   public func has(_ counter: UInt64) -> Bool {
-    guard counter < end, end - 1 - counter < Self.span else { return false }
+    guard counter < end, end - 1 - counter < UInt64(64 * words) else { return false }
     let back = end - 1 - counter
     return came[Int(back / 64)] & (1 << (back % 64)) != 0
   }
   public static func == (left: RelayedFrame, right: RelayedFrame) -> Bool {
-    for word in 0..<4 where left.came[word] != right.came[word] { return false }
-    return left.end == right.end && left.room == right.room
+    for word in 0..<wordsMax where left.came[word] != right.came[word] { return false }
+    return left.end == right.end && left.room == right.room && left.words == right.words
   }
 }
 

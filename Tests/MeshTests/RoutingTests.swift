@@ -67,6 +67,22 @@ import Wire
     #expect(rig.nodes.allSatisfy { !$0.events.contains("failed") })
   }
 
+  @Test(arguments: 1...2 as ClosedRange<UInt64>) func aGridThatLosesAFifthKnowsItself(_ seed: UInt64) {
+    var links: [(Int, Int)] = []
+    for place in 0..<25 {
+      if place % 5 < 4 { links.append((place, place + 1)) }
+      if place < 20 { links.append((place, place + 5)) }
+    }
+    let heard = Self.pairs(links)
+    let rig = Self.rig(25, seed: seed, loss: 20) { heard }
+    rig.run(for: .seconds(30)) { knowAll(rig) }
+    #expect(knowAll(rig), "seed \(seed)")
+    // Nobody is missed, although one round trip in six to the opposite corner would succeed without repetitions.
+    rig.run(for: .seconds(60))
+    for node in rig.nodes { #expect(!node.events.contains("failed"), "seed \(seed)") }
+    #expect(knowAll(rig), "seed \(seed)")
+  }
+
   @Test func aRelayThatDiesIsReplacedBeforeAnybodyIsMissed() {
     // 0 and 3 are joined through 1, and through 2 and 4 in a row.
     let rig = Self.rig(5) { Self.pairs([(0, 1), (1, 3), (0, 2), (2, 4), (4, 3)]) }
@@ -113,7 +129,7 @@ import Wire
 
   /// Links come and go, frames get lost: at no time do next hops go round in a circle, and in the end everybody is
   /// reached on a shortest way.
-  @Test(arguments: 1...12 as ClosedRange<UInt64>) func thereIsNoLoop(_ seed: UInt64) {
+  @Test(arguments: 1...6 as ClosedRange<UInt64>) func thereIsNoLoop(_ seed: UInt64) {
     let count = 7
     var links = Self.line(count)
     let rig = Self.rig(count, seed: seed, loss: 10) { links }

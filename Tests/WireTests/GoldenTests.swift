@@ -255,6 +255,32 @@ import Testing
         == FindFrame(query: 21, flags: FindFrame.wantsReceipt, target: Self.target))
   }
 
+  @Test func routingFields() throws {
+    let age = RecordAge(epoch: 3, time: Timestamp(rawValue: 0x0102_0304_0506_0708))
+    #expect(
+      try decoded(bytes(Goldens.wantRoute)) { bytes throws(WireError) in try WantRouteFrame(bytes) }
+        == WantRouteFrame(destination: 17, age: age, hopsLeft: 16))
+    let (first, second) = try decoded(bytes(Goldens.routes)) { bytes throws(WireError) in
+      var reader = ByteReader(bytes)
+      return (try RouteEntry(&reader), try RouteEntry(&reader))
+    }
+    #expect(first == RouteEntry(destination: 17, age: age, hops: 0))
+    let oldest = RecordAge(epoch: 1, time: Timestamp(rawValue: 9))
+    #expect(second == RouteEntry(destination: 18, age: oldest, hops: RouteEntry.unreachable))
+    #expect(oldest < age && RecordAge(epoch: 2, time: Timestamp(rawValue: .max)) < age)
+    let head = try decoded(bytes(Goldens.relay)) { bytes throws(WireError) in
+      var reader = ByteReader(bytes)
+      return try RelayHead(&reader)
+    }
+    #expect(head == RelayHead(destination: 17, source: 18, hopsLeft: 15))
+    let relayed = try decoded(bytes(Goldens.relayed)) { bytes throws(WireError) in try RelayedFrame(bytes) }
+    #expect(relayed == RelayedFrame(end: 300, came: [5, 1 << 63, 0, .max], words: 4, room: 48))
+    for (counter, hasCome) in [(299, true), (298, false), (297, true), (172, true), (173, false), (171, false), (107, true),
+      (44, true), (43, false), (300, false)] as [(UInt64, Bool)] {
+      #expect(relayed.has(counter) == hasCome, "\(counter)")
+    }
+  }
+
   @Test func frontierFields() throws {
     let golden = bytes(Goldens.frontier)
     let frame = try FrontierFrame(golden.span.bytes)

@@ -77,6 +77,16 @@ import Testing
     let frames = (Limits.frontierAuthorsMax + FrontierFrame.entriesMax - 1) / FrontierFrame.entriesMax
     #expect(frames <= Int(Limits.frontierFramesPerSecond))
   }
+  @Test func whatIsPassedOnFitsADatagram() {
+    let outside = DatagramView.sealedOverheadBytes + Self.frameHead + RelayHead.byteCount
+    #expect(outside + RelayHead.datagramBytes <= Limits.datagramBytes)
+    // No handshake is longer, and none of it is a hello.
+    #expect(InitiationPayload.datagramBytes <= RelayHead.datagramBytes)
+    #expect(64 * RelayedFrame.wordsMax > 4 * Limits.relaySlots, "other datagrams share the counters")
+    #expect(Limits.relaySlotsPerNeighbour < Limits.relaySlots)
+    #expect(Limits.keySlotsMax < 256 && Limits.membersMax <= 256)
+    #expect(Limits.straightFor < Limits.suspicion)
+  }
   @Test func evidenceFitsSealedFrames() {
     #expect(Evidence.byteCount == 294)
     #expect(Self.frameHead + Evidence.byteCount <= Limits.framesBytes)
@@ -114,7 +124,7 @@ import Testing
   }
   @Test func aNodeRecordFitsAHelloAndAFrame() {
     #expect(2 + Limits.nodeRecordBytes <= HelloContent.byteCount)
-    #expect(Self.frameHead + Limits.nodeRecordBytes + 19 <= Limits.framesBytes)
+    #expect(Self.frameHead + Limits.nodeRecordBytes + 1 + 19 <= Limits.framesBytes)
   }
   @Test func aHelloFitsADatagram() {
     #expect(Limits.helloBytes <= Limits.datagramBytes)

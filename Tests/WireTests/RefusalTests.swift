@@ -479,6 +479,30 @@ func refusal(of bytes: [UInt8], _ body: (RawSpan) throws(WireError) -> Void) -> 
     let frame = patched(bytes(Goldens.wantShard), at: 36, index)
     #expect(refusal(of: frame) { bytes throws(WireError) in _ = try WantShardFrame(bytes) } == .badValue)
   }
+  @Test(arguments: [17, 100, 254] as [UInt8]) func routesOfTooManyHopsRefused(hops: UInt8) {
+    let entry = patched(Array(bytes(Goldens.routes).prefix(21)), at: 20, hops)
+    let read = refusal(of: entry) { bytes throws(WireError) in
+      var reader = ByteReader(bytes)
+      _ = try RouteEntry(&reader)
+    }
+    #expect(read == .badValue)
+    let want = patched(bytes(Goldens.wantRoute), at: 20, hops)
+    #expect(refusal(of: want) { bytes throws(WireError) in _ = try WantRouteFrame(bytes) } == .badValue)
+  }
+  @Test(arguments: [0, 17, 255] as [UInt8]) func relayOfTooManyHopsRefused(hops: UInt8) {
+    #expect(refusedRelay(patched(bytes(Goldens.relay), at: 16, hops)) == .badValue)
+  }
+  @Test func relayOfNoDatagramOrOfALongerOneRefused() {
+    #expect(refusedRelay(Array(bytes(Goldens.relay).prefix(17))) == .truncated)
+    let long = Array(bytes(Goldens.relay).prefix(17)) + [UInt8](repeating: 0, count: RelayHead.datagramBytes + 1)
+    #expect(refusedRelay(long) == .tooLong)
+  }
+  private func refusedRelay(_ frame: [UInt8]) -> WireError? {
+    refusal(of: frame) { bytes throws(WireError) in
+      var reader = ByteReader(bytes)
+      _ = try RelayHead(&reader)
+    }
+  }
   @Test func foundWithAnUnknownStateRefused() {
     #expect(refusedFound(patched(bytes(Goldens.foundAbsent), at: 4, 3)) == .badValue)
   }

@@ -284,6 +284,17 @@ func record(_ head: RecordHead, _ body: [UInt8], _ signature: Signature = Signat
       #expect(
         try decoded(written { want.emit(into: &$0) }) { bytes throws(WireError) in try WantShardFrame(bytes) }
           == want, Seed.note)
+      let age = RecordAge(epoch: random.integer(), time: Timestamp(rawValue: random.next()))
+      let route = WantRouteFrame(destination: random.next(), age: age, hopsLeft: UInt8(random.below(17)))
+      #expect(
+        try decoded(written { route.emit(into: &$0) }) { bytes throws(WireError) in try WantRouteFrame(bytes) }
+          == route, Seed.note)
+      let relayed = RelayedFrame(
+        end: random.next(), came: [random.next(), random.next(), random.next(), random.next()], words: 1 + random.below(4),
+        room: random.integer())
+      #expect(
+        try decoded(written { relayed.emit(into: &$0) }) { bytes throws(WireError) in try RelayedFrame(bytes) }
+          == relayed, Seed.note)
       let find = FindFrame(query: random.integer(), flags: random.integer(), target: random.bytes32())
       #expect(
         try decoded(written { find.emit(into: &$0) }) { bytes throws(WireError) in try FindFrame(bytes) } == find,

@@ -126,6 +126,27 @@ extension Sample {
     },
     Sample("frontier frame", Goldens.frontier, isClosed: false, recodeFrontier),
     Sample("empty frontier frame", Goldens.emptyFrontier, isClosed: false, recodeFrontier),
+    Sample("routes frame", Goldens.routes, isClosed: false) { bytes throws(WireError) in
+      var reader = ByteReader(bytes.span.bytes)
+      var entries: [RouteEntry] = []
+      while reader.remaining > 0 { entries.append(try RouteEntry(&reader)) }
+      return written { for entry in entries { entry.emit(into: &$0) } }
+    },
+    Sample("want route frame", Goldens.wantRoute) { bytes throws(WireError) in
+      let frame = try WantRouteFrame(bytes.span.bytes)
+      return written { frame.emit(into: &$0) }
+    },
+    Sample("relay frame", Goldens.relay, isClosed: false) { bytes throws(WireError) in
+      var reader = ByteReader(bytes.span.bytes)
+      let head = try RelayHead(&reader)
+      let datagram = reader.rest()
+      return written {
+        head.emit(into: &$0)
+        $0.bytes(datagram)
+      }
+    },
+    Sample("relayed frame", Goldens.relayed, isClosed: false, recodeRelayed),
+    Sample("short relayed frame", Goldens.shortRelayed, isClosed: false, recodeRelayed),
     Sample("vertex list", Goldens.vertexList, isClosed: false) { bytes throws(WireError) in
       let list = try VertexList(bytes.span.bytes)
       var prefixes: [UInt64] = []
@@ -325,6 +346,10 @@ extension Sample {
   }
 }
 
+@Sendable func recodeRelayed(_ bytes: [UInt8]) throws(WireError) -> [UInt8] {
+  let frame = try RelayedFrame(bytes.span.bytes)
+  return written { frame.emit(into: &$0) }
+}
 @Sendable func recodeFrontier(_ bytes: [UInt8]) throws(WireError) -> [UInt8] {
   let frame = try FrontierFrame(bytes.span.bytes)
   let (flags, authors) = (frame.flags, frame.authors)
