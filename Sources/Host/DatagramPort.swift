@@ -185,20 +185,24 @@ import Wire
     return first.isNone ? (second, .none) : (first, second)
   }
 
-  /// Looks which interfaces are up and joins the group on new ones. Nothing is allocated.
-  public mutating func lookAtInterfaces() {
+  /// Looks which interfaces are up and joins the group on new ones; whether they are others than before. Nothing is
+  /// allocated.
+  @discardableResult
+  public mutating func lookAtInterfaces() -> Bool {
     if changes >= 0 {
       var message: UInt64 = 0
       while unsafe recv(changes, &message, 8, Int32(MSG_DONTWAIT)) > 0 || hotaru_errno() == ENOBUFS {}
     }
+    let before = interfaces.digest
     interfaces.look(socket: main, listen: local)
-    guard group >= 0, !isIPv4 else { return }
+    guard group >= 0, !isIPv4 else { return interfaces.digest != before }
     for index in 0..<interfaces.count where interfaces.entries[index].isMulticast {
       // EADDRINUSE: joined already.
       _ = unsafe withUnsafeBytes(of: Self.groupAddress) {
         unsafe hotaru_join_group(group, $0.baseAddress, interfaces.entries[index].index)
       }
     }
+    return interfaces.digest != before
   }
 
   // MARK: Receiving

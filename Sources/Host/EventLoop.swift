@@ -177,12 +177,16 @@ public struct EventLoop: ~Copyable {
       while let completion = completions.next() { node.complete(completion, at: now) }
     case Tag.timer: armed = .never
     case Tag.signals: return handleSignal()
-    case Tag.changes: port.lookAtInterfaces()
+    case Tag.changes: lookAtInterfaces()
     case Tag.client..<Tag.client + UInt32(Limits.clientsMax):
       handleClient(Int(event.tag - Tag.client), event.events)
     default: break
     }
     return nil
+  }
+
+  private mutating func lookAtInterfaces() {
+    if port.lookAtInterfaces() { node.setEndpoints(port.reachable, at: now) }
   }
 
   private mutating func passTime() {
@@ -192,7 +196,7 @@ public struct EventLoop: ~Copyable {
     }
     if interfacesAt <= now {
       interfacesAt = now + Self.interfacesEvery
-      port.lookAtInterfaces()
+      lookAtInterfaces()
     }
     if aliveAt <= now, let watchdog = manager.watchdog {
       aliveAt = now + watchdog

@@ -23,6 +23,20 @@ struct Interfaces: ~Copyable {
   private(set) var reachable: (Endpoint, Endpoint) = (.none, .none)
   private let text: Region
 
+  /// Differs when an interface or an address that counts does.
+  var digest: UInt64 {
+    var sum: UInt64 = 0
+    func add(_ value: UInt64) { sum = (sum ^ value) &* 0x9e37_79b9_7f4a_7c15 ^ sum >> 32 }
+    for position in 0..<count {
+      add(UInt64(entries[position].index) << 1 | (entries[position].isMulticast ? 1 : 0))
+      add(UInt64(entries[position].broadcast))
+    }
+    add(reachable.0.high)
+    add(reachable.0.low)
+    add(reachable.1.low)
+    return sum
+  }
+
   init() { text = Region(byteCount: 8_192) }
 
   /// Looks again, with any datagram socket. Only interfaces with the address `listen`, unless that is any address.

@@ -34,7 +34,8 @@ extension Mesh {
     guard selfRecordBytes > 0, !path.isNone else { return }
     let earlier = keys.oldest(.attempt) { $0.id == id }
     let pause: Interval = isHeard ? .milliseconds(50) : .seconds(1)
-    if let earlier, now - keys[earlier].since < pause { return }
+    // Another way is tried without waiting for the first.
+    if let earlier, now - keys[earlier].since < pause, keys[earlier].path.isRelayed == path.isRelayed { return }
     guard let remote = agreementKey(for: id) else { return }
     if let earlier {
       keys.free(earlier)

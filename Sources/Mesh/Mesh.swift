@@ -239,6 +239,13 @@ public struct Mesh: ~Copyable {
     helloPause = min(helloPause * 2, isLonely ? Limits.helloEveryLonely : Limits.helloEvery)
   }
 
+  /// There may be others to be heard: hellos are as frequent as at the start.
+  public mutating func greetAgain(at now: Instant) {
+    helloPause = Limits.helloEveryFirst
+    helloAt = now
+    tickAt = now
+  }
+
   /// Gives up handshakes that nobody has answered or confirmed.
   mutating func expireHandshakes(at now: Instant) {
     guard keys.count(.attempt) + keys.count(.candidate) > 0 else { return }

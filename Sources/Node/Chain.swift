@@ -46,7 +46,7 @@ extension LightNode where Flash: ~Copyable {
     var body = ByteWriter(scratch.mutableBytes(at: 0, count: Limits.nodeRecordBodyBytes))
     NodeRecordView.emit(
       instance: configuration.instance, kind: .light, cell: Self.cell, capacityClass: capacityClass,
-      owner: configuration.owner, versions: (Limits.version, Limits.version), endpoints: configuration.endpoints,
+      owner: configuration.owner, versions: (Limits.version, Limits.version), endpoints: endpoints,
       into: &body)
     emitOption(NodeRecordView.placeTag, configuration.place, into: &body)
     emitOption(NodeRecordView.regionTag, configuration.region, into: &body)

@@ -37,6 +37,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   let scratch = Region(byteCount: Limits.controlBytes)
 
   // Chain
+  var endpoints: (Endpoint, Endpoint)
   var epoch: UInt32
   var counter: UInt32 = 0
   var epochStored: UInt32
@@ -164,6 +165,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     network = configuration.network
     capacityClass = Self.capacityClass(storeBytes: configuration.storeBytes)
     startedAt = now
+    endpoints = configuration.endpoints
     epoch = configuration.epoch
     epochStored = configuration.epoch
     clockOffset =
@@ -327,6 +329,16 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
       return
     }
     if offset > clockOffset { clockOffset = min(offset, clockOffset + 60_000) }
+  }
+
+  /// The outside's interfaces or addresses have changed: says so, and looks again who is there.
+  public mutating func setEndpoints(_ endpoints: (Endpoint, Endpoint), at now: Instant) {
+    if endpoints != self.endpoints {
+      self.endpoints = endpoints
+      signSelfRecord(at: now)
+    }
+    mesh.greetAgain(at: now)
+    settle(at: now)
   }
 
   /// The outside wants to end: says goodbye and fails what is under way. Drain the actions afterwards; the
