@@ -44,6 +44,9 @@ public struct EventLoop: ~Copyable {
   private let timer: Int32
   private let signals: Int32
   private var now: Instant
+  /// Since when the share of the time in which this loop does not wait is measured, and how long it has not waited.
+  private var loadSince: Instant
+  private var busy = Interval(microseconds: 0)
   private var armed = Instant.never
   private var wallClockAt: Instant
   private var interfacesAt = Instant.never
@@ -94,6 +97,7 @@ public struct EventLoop: ~Copyable {
     self.signals = signals
     manager = ServiceManager()
     now = Clock.now
+    loadSince = now
     wallClockAt = now + Self.wallClockEvery
     if epoll < 0 || timer < 0 { throw SystemError("make an event loop for") }
     watch(self.port.main, Tag.main)
@@ -153,11 +157,21 @@ public struct EventLoop: ~Copyable {
       armed = deadline
       _ = hotaru_timer_arm(timer, min(deadline.microseconds, 1 << 60))
     }
+    measureLoad()
     var span = events.mutableSpan
     let count = unsafe span.withUnsafeMutableBufferPointer {
       unsafe hotaru_epoll_wait(epoll, $0.baseAddress, waits ? 1 : 0)
     }
     return max(Int(count), 0)
+  }
+
+  /// Tells the node which share of the last second it was not waiting.
+  private mutating func measureLoad() {
+    let end = Clock.now
+    busy = busy + (end - now)
+    guard end - loadSince >= .seconds(1) else { return }
+    node.setLoad(UInt8(min(255, busy.microseconds * 255 / (end - loadSince).microseconds)))
+    (busy, loadSince) = (Interval(microseconds: 0), end)
   }
 
   private func watch(_ descriptor: Int32, _ tag: UInt32, _ events: UInt32 = EPOLLIN.rawValue) {

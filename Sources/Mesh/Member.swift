@@ -93,8 +93,10 @@ public struct Member: BitwiseCopyable, Sendable {
   public var digest: UInt64 = 0
   /// Shards under way to it.
   public var transfers: UInt8 = 0
-  /// Shards that it announced and did not deliver right, or accepted and did not store.
-  public var blameCount: UInt16 = 0
+  /// Which share of what it was asked for it answered and delivered right, in 1/65,535: the newest answers count most.
+  public internal(set) var reliability = UInt16.max
+  /// Whether it does most of what it is asked for.
+  public var isReliable: Bool { reliability >= .max / 2 }
 
   init(id: NodeID) { self.id = id }
 

@@ -71,6 +71,7 @@ extension Mesh {
     followLinks(at: now)
     announceRoutes(at: now)
     repeatRelays(at: now)
+    forgive(at: now)
     if now >= helloAt { greet(at: now) }
     if keys.count(.attempt) + keys.count(.candidate) > 0 { tickAt = min(tickAt, now + .seconds(1)) }
     tickAt = min(tickAt, helloAt)
@@ -121,10 +122,12 @@ extension Mesh {
       // With the keys of before if there are any, which suffice when it was the way that failed.
       let isSameLife = member.session != 0 && member.sessionInstance == member.instance
       if isSameLife { ping(index, at: now) }
-      if !isSameLife || member.helloAttempts % 2 == 1 {
-        // Every other time through others, if there is such a way.
-        let isTurnOfRelay = isRelay && member.helloAttempts % 2 == 1
-        initiate(to: member.id, at: isTurnOfRelay ? Path(relayed: member.id.prefix) : member.path, now: now)
+      // Through others, if there is such a way, whenever the straight one has just been tried.
+      let isTurn = member.helloAttempts % 2 == 1
+      if isRelay, isTurn || isSameLife {
+        initiate(to: member.id, at: Path(relayed: member.id.prefix), now: now)
+      } else if isTurn || !isSameLife {
+        initiate(to: member.id, at: member.path, now: now)
       }
       if routes[index].isOffered { want(index, at: now) }
     case .left: break

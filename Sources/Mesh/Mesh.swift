@@ -90,6 +90,7 @@ public struct Mesh: ~Copyable {
   var pingNumber: UInt32 = 0
   var gossipCursor = 0
   var probe = Probe()
+  var forgiveAt = Instant.zero
   /// How slow this node seems to be, 0 to `Limits.healthMax`.
   var health: UInt64 = 0
   let probesForOthers: Table<ProbeForOther>
@@ -322,6 +323,25 @@ public struct Mesh: ~Copyable {
   mutating func setPath(_ index: Int, _ path: Path) {
     members[index].path = path
     linksMayDiffer = true
+  }
+
+  // MARK: Reliability
+
+  /// Member `index` did not answer, or delivered what was not right.
+  public mutating func blame(_ index: Int) { members[index].reliability -= members[index].reliability / 4 }
+
+  /// Member `index` did what it was asked for.
+  public mutating func credit(_ index: Int) {
+    members[index].reliability += (.max - members[index].reliability) / 16
+  }
+
+  /// What was long ago counts less: everybody gets another chance.
+  mutating func forgive(at now: Instant) {
+    guard now >= forgiveAt else { return }
+    forgiveAt = now + Limits.reliabilityDecay
+    for index in 0..<members.count {
+      members[index].reliability += (.max - members[index].reliability) / 4
+    }
   }
 
   // MARK: Frames about members

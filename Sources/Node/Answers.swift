@@ -15,18 +15,37 @@ struct Client: BitwiseCopyable {
 
 /// An answer that waits to be written.
 struct Answer: BitwiseCopyable {
-  var type = ControlType.failed
-  var client: UInt32 = 0
-  var request: UInt32 = 0
-  var transaction = Digest.zero
+  var type: ControlType
+  var client: UInt32
+  var request: UInt32
+  /// The transaction that is accepted; in a failure the first half of the list of holders that are missing, so that the
+  /// table of answers need not have room for both.
+  var transaction: Digest
+  private var missingRest = InlineArray<4, UInt64>(repeating: 0)
+  private(set) var missingCount: UInt8 = 0
   var reason = FailureReason.invalid
   var found: UInt8 = 0
   var needed: UInt8 = 0
-  var missing = InlineArray<8, UInt64>(repeating: 0)
-  var missingCount: UInt8 = 0
   /// For lists: where the next part begins.
-  var cursor = 0
+  var cursor: Int16 = 0
   var isDone = false
+
+  init(type: ControlType = .failed, client: UInt32 = 0, request: UInt32 = 0, transaction: Digest = .zero) {
+    (self.type, self.client, self.request, self.transaction) = (type, client, request, transaction)
+  }
+
+  /// Id prefix of missing holder `index` of `missingCount`.
+  func missing(_ index: Int) -> UInt64 {
+    index < 4 ? transaction.withBytes { $0.loadWord(at: index * 8) } : missingRest[index - 4]
+  }
+  mutating func setMissing(_ holders: InlineArray<8, UInt64>, count: Int) {
+    missingCount = UInt8(count)
+    transaction = Digest(filledBy: { (out: inout MutableRawSpan) in
+      var writer = ByteWriter(out.extracting(0..<32))
+      for index in 0..<4 { writer.u64(holders[index]) }
+    })
+    for index in 4..<8 { missingRest[index - 4] = holders[index] }
+  }
 }
 
 /// A line for the log.
@@ -83,8 +102,7 @@ extension LightNode where Flash: ~Copyable {
     entry.reason = reason
     entry.found = found
     entry.needed = needed
-    entry.missing = missing
-    entry.missingCount = UInt8(missingCount)
+    entry.setMissing(missing, count: missingCount)
     answer(entry)
   }
 
@@ -177,7 +195,7 @@ extension LightNode where Flash: ~Copyable {
     ControlView.emitHead(
       .failed, request: answer.request, contentBytes: 3 + Int(answer.missingCount) * 8, into: &writer)
     FailureView.emitHead(answer.reason, found: answer.found, needed: answer.needed, into: &writer)
-    for index in 0..<Int(answer.missingCount) { writer.u64(answer.missing[index]) }
+    for index in 0..<Int(answer.missingCount) { writer.u64(answer.missing(index)) }
   }
 
   private mutating func emitStored(into writer: inout ByteWriter) -> UInt32? {
@@ -255,8 +273,8 @@ extension LightNode where Flash: ~Copyable {
   }
 
   /// Part of the list of members from the answer's cursor; returns where the next part begins, −1 after the end.
-  private func emitPeers(_ answer: Answer, into writer: inout ByteWriter, at now: Instant) -> Int {
-    let first = answer.cursor
+  private func emitPeers(_ answer: Answer, into writer: inout ByteWriter, at now: Instant) -> Int16 {
+    let first = Int(answer.cursor)
     let count = min(128, mesh.members.count - first)
     ControlView.emitHead(
       .peersAnswer, request: answer.request, contentBytes: max(0, count) * PeerEntry.byteCount, into: &writer)
@@ -268,13 +286,15 @@ extension LightNode where Flash: ~Copyable {
         isEndorsed: member.isEndorsed, endpoint: member.endpoint,
         roundTripMicroseconds: member.roundTripMicroseconds,
         silentMilliseconds: (now - member.heardAt).microseconds / 1_000, load: member.load, free: member.free,
-        cell: member.cell
+        cell: member.cell, hops: mesh.hops(to: index),
+        relay: mesh.relay(to: index).map { mesh.members[$0].id.prefix } ?? 0,
+        reliability: UInt8(member.reliability >> 8)
       ).emit(into: &writer)
     }
-    return first + count
+    return Int16(first + count)
   }
 
-  private func emitVertices(_ answer: Answer, into writer: inout ByteWriter) -> Int {
+  private func emitVertices(_ answer: Answer, into writer: inout ByteWriter) -> Int16 {
     guard answer.cursor == 0 else {
       ControlView.emitHead(.dagAnswer, request: answer.request, contentBytes: 0, into: &writer)
       return -1

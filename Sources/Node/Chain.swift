@@ -136,7 +136,7 @@ extension LightNode where Flash: ~Copyable {
     }
     guard isValid(record.signature, over: id, by: record.author) else {
       mesh.counters.badSignature += 1
-      mesh.members[member].blameCount &+= 1
+      mesh.blame(member)
       return
     }
     if record.author == identity.publicKey {

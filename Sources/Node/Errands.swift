@@ -45,7 +45,7 @@ struct Errand: BitwiseCopyable {
 /// A release or a renewal that was heard: whoever wrote it must be the author of the bundle, and only the log knows
 /// who that is.
 struct Word: BitwiseCopyable {
-  static let countMax = 512
+  static let countMax = 256
   /// How many errands they take at the same time, so that the others have room.
   static let errandsMax = 16
   var bundle = Digest.zero

@@ -83,7 +83,7 @@ extension LightNode where Flash: ~Copyable {
     guard arrivals.usedCount < arrivals.count else { return .busy }
     guard isValid(head.record.signature, over: bundle, by: author) else {
       mesh.counters.badSignature += 1
-      mesh.members[member].blameCount &+= 1
+      mesh.blame(member)
       return .invalid
     }
     return arrivals.begin(head, bundle: bundle, from: member, transfer: transfer, at: now) == nil
@@ -122,7 +122,7 @@ extension LightNode where Flash: ~Copyable {
   private mutating func checkArrival(_ slot: Int, at now: Instant) {
     let arrival = arrivals[slot]
     guard let shard = try? ShardView(arrivals.shard(slot)), isIntact(shard) else {
-      mesh.members[arrival.member].blameCount &+= 1
+      mesh.blame(arrival.member)
       sendVerdict(.invalid, arrival.transfer, to: arrival.member)
       arrivals.free(slot)
       return

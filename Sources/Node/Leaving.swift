@@ -329,9 +329,10 @@ extension LightNode where Flash: ~Copyable {
       else { return }
       guard network.isValid(receipt, for: bundle) else {
         mesh.counters.badSignature += 1
-        mesh.members[member].blameCount &+= 1
+        mesh.blame(member)
         return
       }
+      mesh.credit(member)
       credit(slot, receipt, at: now)
       return
     }
@@ -431,7 +432,7 @@ extension LightNode where Flash: ~Copyable {
         guard let member = leaving[slot].shards[index].place.index else { break }
         let shard = leaving[slot].shards[index]
         if now - shard.heardAt > Limits.offerTimeout || now - shard.offeredAt > Limits.offerTimeout * 4 {
-          mesh.members[member].blameCount &+= 1
+          mesh.blame(member)
           passOver(slot, index, .timeout, at: now)
         } else {
           if shard.toSend == 0 && shard.attempts > 2 {

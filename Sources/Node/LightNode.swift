@@ -331,6 +331,9 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     if offset > clockOffset { clockOffset = min(offset, clockOffset + 60_000) }
   }
 
+  /// The outside was busy for this share of the last second, in 1/255; members are told with pings.
+  public mutating func setLoad(_ load: UInt8) { mesh.selfPing.load = load }
+
   /// The outside's interfaces or addresses have changed: says so, and looks again who is there.
   public mutating func setEndpoints(_ endpoints: (Endpoint, Endpoint), at now: Instant) {
     if endpoints != self.endpoints {

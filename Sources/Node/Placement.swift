@@ -60,8 +60,18 @@ struct PlaceSet: BitwiseCopyable {
 }
 
 extension LightNode where Flash: ~Copyable {
-  /// The best-ranked place for `bundle` that is alive and not in `excluded`. O(members).
+  /// The best-ranked place for `bundle` that is alive and not in `excluded`; who is full, busy or unreliable comes after
+  /// all the others. O(members).
   func nextPlace(for bundle: Digest, excluding excluded: PlaceSet, at now: Instant) -> Place {
+    let first = nextPlace(for: bundle, excluding: excluded, at: now) { member in
+      member.isReliable && member.free >= Limits.freeMin && member.load <= Limits.loadMax
+    }
+    return first == .nobody ? nextPlace(for: bundle, excluding: excluded, at: now) { _ in true } : first
+  }
+
+  private func nextPlace(
+    for bundle: Digest, excluding excluded: PlaceSet, at now: Instant, where isMeant: (Member) -> Bool
+  ) -> Place {
     var best = Place.nobody
     var bestScore: UInt64 = 0
     if !excluded.contains(.own) && !isStoreBroken {
@@ -70,7 +80,7 @@ extension LightNode where Flash: ~Copyable {
     }
     for index in 0..<mesh.members.count {
       let member = mesh.members[index]
-      guard member.isAlive, !excluded.contains(.member(index)) else { continue }
+      guard member.isAlive, !excluded.contains(.member(index)), isMeant(member) else { continue }
       let score = Rendezvous.score(bundle: bundle, node: member.id, capacityClass: member.capacityClass)
       guard best == .nobody || score > bestScore else { continue }
       guard !evidence.weighs(on: member.id, at: now) else { continue }

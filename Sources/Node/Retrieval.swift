@@ -241,9 +241,13 @@ extension LightNode where Flash: ~Copyable {
 
   /// The next member to ask: named holders first, then the order in which everybody would have placed it.
   private func nextHolder(_ row: Int, at now: Instant) -> Int? {
-    for index in 0..<retrievals[row].n {
-      guard let member = mesh.members.index(prefix: retrievals[row].holders[index]) else { continue }
-      if mesh.members[member].isAlive && !retrievals[row].asked.contains(.member(member)) { return member }
+    // Those who did not do what they were asked for come last.
+    for turn in 0..<2 {
+      for index in 0..<retrievals[row].n {
+        guard let member = mesh.members.index(prefix: retrievals[row].holders[index]) else { continue }
+        guard mesh.members[member].isAlive, mesh.members[member].isReliable == (turn == 0) else { continue }
+        if !retrievals[row].asked.contains(.member(member)) { return member }
+      }
     }
     guard retrievals[row].n == 0 else { return nil }
     // Without a head: the first ranks, as many as a bundle has at most shards here.
@@ -316,11 +320,12 @@ extension LightNode where Flash: ~Copyable {
     }
     answered(row, by: arrival.member)
     guard let shard = try? ShardView(arrivals.shard(slot)), isIntact(shard) else {
-      mesh.members[arrival.member].blameCount &+= 1
+      mesh.blame(arrival.member)
       arrivals.free(slot)
       ask(row, at: now)
       return
     }
+    mesh.credit(arrival.member)
     add(
       Piece(source: .arrival, slot: slot, index: arrival.index, holder: mesh.members[arrival.member].id.prefix),
       to: row, at: now)
@@ -335,9 +340,25 @@ extension LightNode where Flash: ~Copyable {
     if verdict == .busy {
       retrievals[row].asked.remove(.member(member))
       retrievals[row].nextAt = min(retrievals[row].nextAt, now + .milliseconds(10))
-    } else if retrievals[row].stage == .asking {
-      ask(row, at: now)
+      return
     }
+    if verdict == .absent, hasReceipt(of: mesh.members[member].id, for: retrievals[row].bundle) { mesh.blame(member) }
+    if retrievals[row].stage == .asking { ask(row, at: now) }
+  }
+
+  /// Whether a node has signed that it holds a shard of the bundle, as far as this node remembers it.
+  private func hasReceipt(of holder: NodeID, for bundle: Digest) -> Bool {
+    if mend.wantsReceipts, mend.bundle == bundle {
+      for index in 0..<8 where mend.receiptMask & 1 << UInt8(index) != 0 {
+        if mend.receipts[index].holder == holder { return true }
+      }
+    }
+    for slot in 0..<leaving.count where leaving[slot].isUsed && leaving[slot].bundle == bundle {
+      for index in 0..<8 where leaving[slot].receiptMask & 1 << UInt8(index) != 0 {
+        if leaving[slot].receipts[index].holder == holder { return true }
+      }
+    }
+    return false
   }
 
   mutating func retrievalLost(_ member: Int, at now: Instant) {

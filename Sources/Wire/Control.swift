@@ -280,7 +280,7 @@ public enum MemberState: UInt8, BitwiseCopyable, Sendable {
   case left = 3
 }
 
-/// One member as `hotaru peers` shows it: 76 bytes.
+/// One member as `hotaru peers` shows it: 86 bytes.
 @frozen public struct PeerEntry: Equatable, BitwiseCopyable, Sendable {
   /// Its key.
   public var id: NodeID
@@ -304,13 +304,20 @@ public enum MemberState: UInt8, BitwiseCopyable, Sendable {
   public var free: UInt8
   /// Its cell.
   public var cell: UInt32
+  /// How many hops away it is: 1 when it is heard, 0 when no way to it is known.
+  public var hops: UInt8
+  /// The first 8 bytes of the id of the neighbour that passes on to it; 0 when it is reached straight.
+  public var relay: UInt64
+  /// Which share of what it was asked for it did, in 1/255.
+  public var reliability: UInt8
 
   /// Bytes in a message.
-  public static let byteCount = 76
+  public static let byteCount = 86
   /// An entry with these fields.
   public init(
     id: NodeID, state: MemberState, kind: NodeKind, capacityClass: UInt8, isEndorsed: Bool, endpoint: Endpoint,
-    roundTripMicroseconds: UInt32, silentMilliseconds: UInt64, load: UInt8, free: UInt8, cell: UInt32
+    roundTripMicroseconds: UInt32, silentMilliseconds: UInt64, load: UInt8, free: UInt8, cell: UInt32, hops: UInt8,
+    relay: UInt64, reliability: UInt8
   ) {
     self.id = id
     self.state = state
@@ -323,6 +330,7 @@ public enum MemberState: UInt8, BitwiseCopyable, Sendable {
     self.load = load
     self.free = free
     self.cell = cell
+    (self.hops, self.relay, self.reliability) = (hops, relay, reliability)
   }
   /// Reads an entry at the front of `reader`.
   public init(_ reader: inout ByteReader) throws(WireError) {
@@ -340,6 +348,9 @@ public enum MemberState: UInt8, BitwiseCopyable, Sendable {
     load = try reader.u8()
     free = try reader.u8()
     cell = try reader.u32()
+    hops = try reader.u8()
+    relay = try reader.u64()
+    reliability = try reader.u8()
   }
   /// Writes an entry.
   public func emit(into writer: inout ByteWriter) {
@@ -357,6 +368,9 @@ public enum MemberState: UInt8, BitwiseCopyable, Sendable {
     writer.u8(load)
     writer.u8(free)
     writer.u32(cell)
+    writer.u8(hops)
+    writer.u64(relay)
+    writer.u8(reliability)
   }
 }
 

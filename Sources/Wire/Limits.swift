@@ -129,9 +129,9 @@ public enum Limits {
   /// The longest way through others, and how far a question for a way spreads.
   public static let hopsMax: UInt8 = 16
   /// Datagrams that a node keeps for others and for itself until the next hop has them.
-  public static let relaySlots = 48
+  public static let relaySlots = 40
   /// How many of them may come through one neighbour.
-  public static let relaySlotsPerNeighbour = 36
+  public static let relaySlotsPerNeighbour = 30
   /// How many a neighbour gets without having said what it has room for.
   public static let relayRoomFirst: UInt8 = 8
   /// A datagram that the next hop does not confirm is sent again after this, or twice the round trip, doubling.
@@ -161,6 +161,12 @@ public enum Limits {
   public static let helloEvery = Interval.seconds(30)
   /// The longest pause while a configured peer has not been reached.
   public static let helloEveryLonely = Interval.seconds(4)
+  /// How often a quarter of what a member has been blamed for is forgiven.
+  public static let reliabilityDecay = Interval.seconds(600)
+  /// A member that has less of its store free than this, in 1/255, or is busier, is passed over in placement.
+  public static let freeMin: UInt8 = 2
+  /// See `freeMin`.
+  public static let loadMax: UInt8 = 242
   /// A dead member is forgotten after this.
   public static let forgetAfter = Interval.hours(7 * 24)
   /// Neighbours that get a vertex at once; the others get its id.

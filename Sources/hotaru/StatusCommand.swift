@@ -203,7 +203,16 @@ private func emitRow(_ peer: PeerEntry, _ output: inout Output) {
   output.column(72)
   output.decimal(UInt64(peer.cell))
   output.column(78)
-  if peer.endpoint.isNone { output.text("-") } else { output.endpoint(peer.endpoint) }
+  if peer.relay != 0 {
+    output.text("through ")
+    output.write { $0.shortKey(peer.relay) }
+    output.text(", hops: ")
+    output.decimal(UInt64(peer.hops))
+  } else if peer.endpoint.isNone {
+    output.text("-")
+  } else {
+    output.endpoint(peer.endpoint)
+  }
   output.newline()
 }
 
@@ -240,6 +249,18 @@ private func emitJSON(_ peer: PeerEntry, _ output: inout Output) {
   output.write { $0.share(peer.free) }
   output.text(",\"cell\":")
   output.decimal(UInt64(peer.cell))
+  output.text(",\"hops\":")
+  output.decimal(UInt64(peer.hops))
+  output.text(",\"relay\":")
+  if peer.relay == 0 {
+    output.text("null")
+  } else {
+    output.text("\"")
+    output.write { $0.shortKey(peer.relay) }
+    output.text("\"")
+  }
+  output.text(",\"reliability\":")
+  output.write { $0.share(peer.reliability) }
   output.text("}")
 }
 

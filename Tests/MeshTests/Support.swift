@@ -117,7 +117,7 @@ struct MemberSnapshot: Equatable {
   var free: UInt8
   var flags: UInt16
   var transfers: UInt8
-  var blameCount: UInt16
+  var reliability: UInt16
   var roundTripMicroseconds: UInt32
 }
 
@@ -175,7 +175,7 @@ final class MeshNode {
           handshakeSequence: member.handshakeSequence, pathAllowance: member.pathAllowance,
           record: array(mesh.members.record(index)),
           isEndorsed: member.isEndorsed, heardAt: member.heardAt, stateSince: member.stateSince, load: member.load,
-          free: member.free, flags: member.flags, transfers: member.transfers, blameCount: member.blameCount,
+          free: member.free, flags: member.flags, transfers: member.transfers, reliability: member.reliability,
           roundTripMicroseconds: member.roundTripMicroseconds))
     }
     return MeshSnapshot(

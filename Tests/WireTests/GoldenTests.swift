@@ -380,6 +380,7 @@ import Testing
     #expect(first.roundTripMicroseconds == 1_500)
     #expect(first.silentMilliseconds == 250)
     #expect(first.load == 3 && first.free == 128)
+    #expect(first.hops == 2 && first.relay == 0x0102_0304_0506_0708 && first.reliability == 254)
   }
 
   @Test func dagFields() throws {

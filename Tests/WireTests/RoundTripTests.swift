@@ -332,7 +332,8 @@ func record(_ head: RecordHead, _ body: [UInt8], _ signature: Signature = Signat
         endpoint: Endpoint(
           address: (random.next(), random.next()), port: random.integer(), scope: random.integer()),
         roundTripMicroseconds: random.integer(), silentMilliseconds: random.next(), load: random.integer(),
-        free: random.integer(), cell: random.integer())
+        free: random.integer(), cell: random.integer(), hops: random.integer(), relay: random.next(),
+        reliability: random.integer())
       let peerBytes = written { peer.emit(into: &$0) }
       #expect(peerBytes.count == PeerEntry.byteCount)
       var reader = ByteReader(peerBytes.span.bytes)

@@ -226,7 +226,7 @@ def holder(i):
 
 def peer(state, endorsed, v6, port, scope):
     return (HOLDERS[1].public + u8(state) + u8(2) + u8(5) + u8(endorsed) + v6 + u16(port) + u32(scope)
-            + u32(1_500) + u64(250) + u8(3) + u8(128) + u32(7))
+            + u32(1_500) + u64(250) + u8(3) + u8(128) + u32(7) + u8(2) + u64(0x0102_0304_0506_0708) + u8(254))
 
 
 LINK_LOCAL = bytes.fromhex("fe80000000000000020000fffe000001")
