@@ -34,6 +34,7 @@ enum GaloisField {
 
   /// 1 / `value`; 0 for 0. value²⁵⁴, by repeated squaring.
   static func inverse(_ value: UInt8) -> UInt8 {
+    if value == 1 { return 1 }  // The first pivot always is when row 0 is there.
     var (result, square): (UInt8, UInt8) = (1, value)
     for _ in 0..<7 {
       square = product(square, square)
@@ -69,8 +70,8 @@ protocol Lane: BitwiseCopyable {
   var doubled: Self { get }
   /// Every byte divided by 2.
   var halved: Self { get }
-  /// Every byte divided by 3, which is what two neighbouring losses end in. As 3 is 1 + x, this is the sum of
-  /// all lower bits, for every bit, and a correction for the one that was carried out of the byte.
+  /// Every byte divided by 3, which is what the loss of both data shards of 2-of-4 ends in. As 3 is 1 + x, this is
+  /// the sum of all lower bits, for every bit, and a correction for the one that was carried out of the byte.
   var third: Self { get }
   /// Every byte times the factor of `multiples`.
   func times(_ multiples: Multiples) -> Self

@@ -98,16 +98,27 @@ func unfoldRow(_ row: Int, _ sum: UnsafeMutableRawPointer, _ next: UnsafeRawPoin
   }
 }
 
+/// Both data shards of 2-of-4 from the parity rows 0 and 1 of them, in place and in one pass: `first` and `second`
+/// hold the sum and the first + 2 · the second, or the other way round. The sum of these two is 3 · the second.
+@_optimize(speed) @inline(never)
+func solvePair(
+  _ first: UnsafeMutableRawPointer, _ second: UnsafeMutableRawPointer, sumFirst: Bool, _ count: Int
+) {
+  let words = unsafe wholeWords(count, first, second, second)
+  if sumFirst {
+    unsafe pairLanes(UInt32.self, first, second, sumFirst: true, 0..<words)
+    unsafe pairLanes(UInt8.self, first, second, sumFirst: true, words..<count)
+  } else {
+    unsafe pairLanes(UInt32.self, first, second, sumFirst: false, 0..<words)
+    unsafe pairLanes(UInt8.self, first, second, sumFirst: false, words..<count)
+  }
+}
+
 /// `run` = `factor` · `run`.
 @_optimize(speed) @inline(never)
 func scaleRun(_ factor: UInt8, _ run: UnsafeMutableRawPointer, _ count: Int) {
   if factor == 1 { return }
   let words = unsafe wholeWords(count, run, run, run)
-  if factor == 0xf4 {  // 1 / 3
-    unsafe thirdLanes(UInt32.self, run, 0..<words)
-    unsafe thirdLanes(UInt8.self, run, words..<count)
-    return
-  }
   let multiples = Multiples(of: factor)
   unsafe scaleLanes(UInt32.self, multiples, run, 0..<words)
   unsafe scaleLanes(UInt8.self, multiples, run, words..<count)
@@ -209,10 +220,16 @@ private func unfoldLanes<L: Lane>(
 }
 
 @inline(__always)
-private func thirdLanes<L: Lane>(_: L.Type, _ run: UnsafeMutableRawPointer, _ range: Range<Int>) {
+private func pairLanes<L: Lane>(
+  _: L.Type, _ first: UnsafeMutableRawPointer, _ second: UnsafeMutableRawPointer, sumFirst: Bool,
+  _ range: Range<Int>
+) {
   var offset = range.lowerBound
   while offset < range.upperBound {
-    unsafe set(run, offset, get(run, offset, L.self).third)
+    let (one, other) = unsafe (get(first, offset, L.self), get(second, offset, L.self))
+    let value = (one ^ other).third
+    unsafe set(first, offset, (sumFirst ? one : other) ^ value)
+    unsafe set(second, offset, value)
     offset &+= MemoryLayout<L>.size
   }
 }

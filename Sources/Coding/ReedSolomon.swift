@@ -4,7 +4,7 @@
 //
 // Recovery does not invert a k × k matrix. It subtracts the data that is present from as many parity shards
 // as there are data shards missing (the same Horner steps, backwards), which leaves a system of at most
-// 4 × 4 for the missing ones alone. Losing both data shards of 2-of-4 costs two xors and one multiplication.
+// 4 × 4 for the missing ones alone. Losing both data shards of 2-of-4 costs one pass over both parity shards.
 //
 // Such a matrix is not invertible for every loss pattern in general; for 1 ≤ k ≤ 16 and n − k ≤ 4 it is, and
 // a test shows it for every pattern.
@@ -90,42 +90,6 @@ import Wire
     }
   }
 
-  /// Rebuilds lost shards in place. Shard i of all n is at i · `stride`; bit i of `present` says whether it is
-  /// there, bit i of `wanted` whether it shall be rebuilt. Data shards that are missing are always rebuilt,
-  /// because parity is made from them.
-  ///
-  /// False, with nothing touched, when fewer than k are present. Traps when the span is too small.
-  /// O(n · byteCount), four multiplications by constants at most per missing shard.
-  public func recover(
-    _ slices: inout MutableRawSpan, stride: Int, byteCount: Int, present: UInt32, wanted: UInt32
-  ) -> Bool {
-    check(slices.byteCount, shards: shards, stride, byteCount)
-    let all = UInt32(1) << UInt32(shards) - 1
-    guard (present & all).nonzeroBitCount >= dataShards else { return false }
-    var holding = InlineArray<16, UInt8>(repeating: 0)
-    var parity = dataShards
-    for slot in 0..<dataShards {
-      holding[slot] = UInt8(slot)
-      if present >> UInt32(slot) & 1 == 1 { continue }
-      while present >> UInt32(parity) & 1 == 0 { parity += 1 }
-      holding[slot] = UInt8(parity)
-      unsafe slices.withAddress { bytes in
-        unsafe (bytes + slot * stride).copyMemory(from: bytes + parity * stride, byteCount: byteCount)
-      }
-      parity += 1
-    }
-    guard solve(&slices, stride: stride, byteCount: byteCount, holding: holding) else { return false }
-    for shard in dataShards..<shards where (wanted & ~present) >> UInt32(shard) & 1 == 1 {
-      unsafe slices.withAddress { bytes in
-        // The shards of one span do not overlap, so one of them can be written while the others are read.
-        let data = unsafe RawSpan(_unsafeStart: bytes, byteCount: dataShards * stride)
-        var piece = unsafe MutableRawSpan(_unsafeStart: bytes + shard * stride, byteCount: byteCount)
-        encode(shard: shard, of: data, stride: stride, offset: 0, byteCount: byteCount, into: &piece)
-      }
-    }
-    return true
-  }
-
   /// Brings back the data from any k shards that lie in k slots: slot j holds data shard j where
   /// `holding[j]` is j, and otherwise any parity shard, whose number `holding[j]` is. Afterwards every slot
   /// holds its data shard.
@@ -136,6 +100,13 @@ import Wire
     _ slots: inout MutableRawSpan, stride: Int, byteCount: Int, holding: InlineArray<16, UInt8>
   ) -> Bool {
     check(slots.byteCount, shards: dataShards, stride, byteCount)
+    // Both data shards of 2-of-4, in whichever order the two parity shards came.
+    if dataShards == 2, shards >= 4, min(holding[0], holding[1]) == 2, max(holding[0], holding[1]) == 3 {
+      unsafe slots.withAddress { bytes in
+        unsafe solvePair(bytes, bytes + stride, sumFirst: holding[0] == 2, byteCount)
+      }
+      return true
+    }
     var system = LossSystem()
     var highest = -1
     for slot in 0..<dataShards {

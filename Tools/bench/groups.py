@@ -260,8 +260,8 @@ def sessions(_):
 
 @group("reed-solomon",
        Figure("Reed-Solomon 2+2 on 8 KiB shards, encode", "x ISA-L", ">= 1"),
-       Figure("Reed-Solomon 2+2 on 8 KiB shards, decode of two lost", "x ISA-L"),
-       Figure("Reed-Solomon 2+2 on 8 KiB shards, decode of one lost", "x ISA-L"))
+       Figure("Reed-Solomon 2+2 on 8 KiB shards, decode of two lost", "x ISA-L", ">= 1"),
+       Figure("Reed-Solomon 2+2 on 8 KiB shards, decode of one lost", "x ISA-L", ">= 1"))
 def reed_solomon(_):
     yield from own_bench(BENCH / "reed-solomon/run", "--json")
 

@@ -9,6 +9,7 @@
 #include <getopt.h>
 #include <grp.h>
 #include <ifaddrs.h>
+#include <link.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <linux/udp.h>
@@ -24,6 +25,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
@@ -294,6 +296,19 @@ static inline int hotaru_unix(int socket, const char *path, size_t length, int c
   int result = connects ? connect(socket, (struct sockaddr *)&address, size)
                         : bind(socket, (struct sockaddr *)&address, size);
   return result == 0 ? 0 : errno;
+}
+
+// MARK: Start
+
+// Makes the pages that the program's headers name for it (RELRO) read-only. For a static program at a fixed address.
+static inline void hotaru_protect_relocated(void) {
+  uintptr_t page = getauxval(AT_PAGESZ);
+  const ElfW(Phdr) *header = (const ElfW(Phdr) *)getauxval(AT_PHDR);
+  for (unsigned long count = getauxval(AT_PHNUM); count > 0; count--, header++) {
+    if (header->p_type != PT_GNU_RELRO) continue;
+    uintptr_t start = header->p_vaddr & -page, end = (header->p_vaddr + header->p_memsz) & -page;
+    if (start != end) mprotect((void *)start, end - start, PROT_READ);
+  }
 }
 
 #endif

@@ -34,12 +34,16 @@ func encodeHere() {
   code.encode(memory.bytes(at: 0, count: 2 * shardBytes), into: &parity, stride: shardBytes, byteCount: shardBytes)
 }
 func encodeISAL() { ec_encode_data(Int32(shardBytes), 2, 2, tables, shards, shards + 2) }
-func decodeHere() {
-  var all = memory.mutableBytes(at: 0, count: 4 * shardBytes)
-  guard code.recover(&all, stride: shardBytes, byteCount: shardBytes, present: 0b1100, wanted: 0b0011) else {
+// As a node does it: a parity shard was received into the slot of the data shard that it stands in for.
+func solve(holding first: UInt8, _ second: UInt8) {
+  var holding = InlineArray<16, UInt8>(repeating: 0)
+  (holding[0], holding[1]) = (first, second)
+  var slots = memory.mutableBytes(at: 0, count: 2 * shardBytes)
+  guard code.solve(&slots, stride: shardBytes, byteCount: shardBytes, holding: holding) else {
     fatalError("two of four are enough")
   }
 }
+func decodeHere() { solve(holding: 2, 3) }
 func decodeISAL() { ec_encode_data(Int32(shardBytes), 2, 2, decodeTables, shards + 2, shards) }
 
 // Data shard 0 from data shard 1 and the xor.
@@ -47,16 +51,11 @@ let ones = UnsafeMutablePointer<UInt8>.allocate(capacity: 2)
 (ones[0], ones[1]) = (1, 1)
 let xorTables = UnsafeMutablePointer<UInt8>.allocate(capacity: 32 * 2)
 ec_init_tables(2, 1, ones, xorTables)
-func decodeOneHere() {
-  var all = memory.mutableBytes(at: 0, count: 4 * shardBytes)
-  guard code.recover(&all, stride: shardBytes, byteCount: shardBytes, present: 0b0110, wanted: 0b0001) else {
-    fatalError("two of four are enough")
-  }
-}
+func decodeOneHere() { solve(holding: 2, 1) }
 func decodeOneISAL() { ec_encode_data(Int32(shardBytes), 2, 1, xorTables, shards + 1, shards) }
 
 /// Median nanoseconds for the calls of a round, of each, alternating.
-func compare(_ name: String, barred: Bool, _ here: () -> Void, _ isal: () -> Void) {
+func compare(_ name: String, _ here: () -> Void, _ isal: () -> Void) {
   var mine: [Int] = []
   var theirs: [Int] = []
   for _ in 0..<rounds {
@@ -65,6 +64,7 @@ func compare(_ name: String, barred: Bool, _ here: () -> Void, _ isal: () -> Voi
     let middle = hotaru_nanoseconds()
     for _ in 0..<callsPerRound { isal() }
     let end = hotaru_nanoseconds()
+    hotaru_clear_upper_halves()
     mine.append(Int(middle - start))
     theirs.append(Int(end - middle))
   }
@@ -75,15 +75,14 @@ func compare(_ name: String, barred: Bool, _ here: () -> Void, _ isal: () -> Voi
   let hundredths = speed * 100 / other
   let ratio = "\(hundredths / 100).\(hundredths % 100 < 10 ? "0" : "")\(hundredths % 100)"
   if getenv("HOTARU_BENCH_JSON") != nil {
-    let bar = barred ? "\">= 1\"" : "null"
     print(
       "{\"figure\":\"Reed-Solomon 2+2 \(name), 8 KiB shards\",\"value\":\(ratio),\"unit\":\"x ISA-L\","
-        + "\"bar\":\(bar),\"against\":\"ISA-L \(other) MB/s, here \(speed) MB/s\"}")
+        + "\"bar\":\">= 1\",\"against\":\"ISA-L \(other) MB/s, here \(speed) MB/s\"}")
   } else {
     print("\(name): \(speed) MB/s of data, ISA-L \(other) MB/s, \(ratio) x")
   }
 }
 
-compare("encode", barred: true, encodeHere, encodeISAL)
-compare("decode of two lost", barred: false, decodeHere, decodeISAL)
-compare("decode of one lost", barred: false, decodeOneHere, decodeOneISAL)
+compare("encode", encodeHere, encodeISAL)
+compare("decode of two lost", decodeHere, decodeISAL)
+compare("decode of one lost", decodeOneHere, decodeOneISAL)
