@@ -395,7 +395,6 @@ extension Mesh {
     let isHeardStraight = members[row].isStraight && now - members[row].straightAt < Limits.straightFor
     if !entry.path.isRelayed || !isHeardStraight {
       setPath(row, entry.path)
-      members[row].pathAllowance = .max
       if entry.path.isRelayed { members[row].triedStraightAt = now } else { hearStraight(row, at: now) }
     }
     members[row].isConfigured = isConfigured(entry.path.endpoint)
@@ -444,7 +443,10 @@ extension Mesh {
   mutating func addMember(_ id: NodeID, at now: Instant) -> Int? {
     if members.isFull, let gone = members.oldestGone(at: now) { endSession(gone) }
     let row = members.add(id, at: now)
-    if let row { forgetWays(to: row) }
+    if let row {
+      forgetWays(to: row)
+      moves.forget(row)
+    }
     return row
   }
 

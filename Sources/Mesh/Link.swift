@@ -96,20 +96,18 @@ extension Mesh {
     showsLife(member, at: now)
     members[member].usedAt = now
     if !path.isRelayed { hearStraight(member, at: now) }
+    cameBy = path
     if isNewest, slot == members[member].session { roam(member, to: path, bytes: datagram.byteCount, at: now) }
     if !members[member].isAlive, members[member].state != .left { admit(member, at: now) }
     let frames = plain.bytes(at: path.isRelayed ? Limits.datagramBytes : 0, count: length)
     return Received(member: member, frames: frames)
   }
 
-  /// An authentic datagram came from `path`. A new address has not shown that it receives: until it does, it is not
-  /// sent more than came from it.
+  /// An authentic datagram came from `path`. A new address has not shown that it receives: whoever overhears a datagram
+  /// can bring it first, from an address of its own choice. Until it answers a ping that was sent there, the member stays
+  /// where it was.
   mutating func roam(_ member: Int, to path: Path, bytes: Int, at now: Instant) {
-    if members[member].path == path {
-      // No more than is ever owed at once, so that the sum does not overflow.
-      if members[member].pathAllowance < 1 << 20 { members[member].pathAllowance += UInt32(bytes) }
-      return
-    }
+    guard members[member].path != path else { return }
     if path.isRelayed {
       // Straight is better than through others, as long as it is heard that way.
       guard now - members[member].straightAt > Limits.straightFor else { return }
@@ -120,14 +118,26 @@ extension Mesh {
       }
       return
     }
-    if members[member].path.isRelayed {
-      // It is heard straight; a handshake shows whether it also hears.
-      tryStraight(member, at: path, now: now)
-      return
+    // Whom others pass on to was heard straight; a handshake shows whether it also hears.
+    if members[member].path.isRelayed { return tryStraight(member, at: path, now: now) }
+    moves.heard(member, at: path, bytes: bytes, number: drawIndex(), now: now)
+    askMove(of: member, at: now)
+  }
+
+  /// Asks a member at its new address, with no more than came from there.
+  private mutating func askMove(of member: Int, at now: Instant) {
+    let bytes = Self.pingBytes + DatagramView.sealedOverheadBytes
+    guard let number = moves.takeNumber(member, bytes: bytes, at: now), let path = moves.path(member) else { return }
+    var frame = selfPing
+    frame.number = number
+    frame.members = membersDigest
+    var writer = ByteWriter(scratch.mutableBytes(at: 0, count: bytes))
+    seal(members[member].session, plainBytes: Self.pingBytes, into: &writer) {
+      $0.u8(FrameType.ping.code)
+      $0.u16(UInt16(PingFrame.byteCount))
+      frame.emit(into: &$0)
     }
-    setPath(member, path)
-    members[member].pathAllowance = UInt32(bytes)
-    members[member].pathPing = drawIndex()
+    queue.append(to: path, writer.written)
   }
 
   // MARK: Out
@@ -146,7 +156,7 @@ extension Mesh {
         return (entry.path.endpoint, entry.isMulticast)
       }
       let member = members[entry.member]
-      guard member.session != 0, mayUse(entry.member, bytes: entry.byteCount) else { continue }
+      guard member.session != 0 else { continue }
       let frames = queue.bytes(entry)
       guard !member.path.isRelayed else {
         relay(frames: frames.byteCount, for: entry.member) { $0.bytes(frames) }
@@ -173,7 +183,7 @@ extension Mesh {
     _ emit: (inout ByteWriter) -> Void
   ) -> Emission {
     let member = members[index]
-    guard member.session != 0, mayUse(index, bytes: contentBytes + 3) else { return .queued }
+    guard member.session != 0 else { return .queued }
     let emitFrame = { (writer: inout ByteWriter) in
       writer.u8(type.code)
       writer.u16(UInt16(contentBytes))
@@ -188,29 +198,6 @@ extension Mesh {
   }
 
   private static let pingBytes = 3 + PingFrame.byteCount
-
-  /// Asks the new address of a member, in a datagram of its own: what else waits must not use up what it may get.
-  mutating func askPath(_ index: Int, _ frame: PingFrame) {
-    guard members[index].session != 0, mayUse(index, bytes: Self.pingBytes, kept: 0) else { return }
-    var writer = ByteWriter(scratch.mutableBytes(at: 0, count: Self.pingBytes + DatagramView.sealedOverheadBytes))
-    seal(members[index].session, plainBytes: Self.pingBytes, into: &writer) {
-      $0.u8(FrameType.ping.code)
-      $0.u16(UInt16(PingFrame.byteCount))
-      frame.emit(into: &$0)
-    }
-    queue.append(to: members[index].path, writer.written)
-  }
-
-  /// Whether a datagram may go to where the member was last heard; `kept` bytes remain for the ping that asks there.
-  private func mayUse(
-    _ index: Int, bytes: Int, kept: Int = pingBytes + DatagramView.sealedOverheadBytes
-  ) -> Bool {
-    guard members[index].pathAllowance != .max else { return true }
-    let total = UInt32(bytes + DatagramView.sealedOverheadBytes)
-    guard members[index].pathAllowance >= total + UInt32(kept) else { return false }
-    members[index].pathAllowance -= total
-    return true
-  }
 
   /// Writes a sealed datagram around `plainBytes` bytes that `emit` writes.
   mutating func seal(

@@ -41,10 +41,6 @@ public struct Member: BitwiseCopyable, Sendable {
   var isRestarted = false
   /// The highest of its initiations that was confirmed.
   var handshakeSequence = Sequence(rawValue: 0)
-  /// Bytes that it may be sent until it shows that it receives where it is; the maximum once it has.
-  var pathAllowance = UInt32.max
-  /// The number of the pings that are sent there until then, drawn for each address.
-  var pathPing: UInt32 = 0
   /// When something was last sent to it or came from it.
   var usedAt = Instant.zero
   /// When a datagram of it was last accepted.

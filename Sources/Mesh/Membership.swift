@@ -273,13 +273,10 @@ extension Mesh {
     if members[index].path.isRelayed, routes[index].nextHop < 0 { want(index, at: now) }
     pingNumber &+= 1
     members[index].pingSentAt = now
-    // What is to show that an address receives must not be guessed.
-    let number = members[index].pathAllowance == .max ? pingNumber : members[index].pathPing
-    members[index].pingNumber = number
+    members[index].pingNumber = pingNumber
     var frame = selfPing
-    frame.number = number
+    frame.number = pingNumber
     frame.members = membersDigest
-    guard members[index].pathAllowance == .max else { return askPath(index, frame) }
     send(.ping, contentBytes: PingFrame.byteCount, to: index) { frame.emit(into: &$0) }
   }
 
@@ -296,11 +293,7 @@ extension Mesh {
     members[index].membersDigest = frame.members
     members[index].lookedAt = now
     if isAnswer {
-      // What answers the ping that was sent there has shown that it receives there.
-      if frame.number == members[index].pathPing, members[index].pathAllowance != .max {
-        members[index].pathAllowance = .max
-        linksMayDiffer = true
-      }
+      if moves.isProven(index, frame.number, from: cameBy) { setPath(index, cameBy) }
       guard frame.number == members[index].pingNumber else { return }
       let sample = UInt32(min((now - members[index].pingSentAt).microseconds, 60_000_000))
       let old = members[index].roundTripMicroseconds

@@ -109,6 +109,9 @@ public struct Mesh: ~Copyable {
   /// How new the own record is, and when somebody last asked for a newer one.
   var selfAge = RecordAge.none
   var renewedAt = Instant.zero
+  /// Members that seem to have moved, and where the last datagram came from.
+  var moves = Moves()
+  var cameBy = Path.none
   /// What is passed on.
   var relays = RelayQueue()
   /// Whether some neighbour is to hear which datagrams have come.
@@ -203,6 +206,13 @@ public struct Mesh: ~Copyable {
       writer.bytes(record)
       writer.u8(0)
     }
+  }
+
+  /// Sessions with members, present and former keys of one counted once.
+  public var sessionCount: Int {
+    var count = 0
+    for index in 0..<members.count where members[index].session != 0 { count += 1 }
+    return count
   }
 
   /// The next thing that happened, or nil.

@@ -63,7 +63,7 @@ extension Mesh {
     for row in 0..<members.count {
       let member = members[row]
       let isNeighbour =
-        member.isStraight && !member.isMissed && member.suspectUntil == .never && member.pathAllowance == .max
+        member.isStraight && !member.isMissed && member.suspectUntil == .never
       guard isNeighbour != member.isNeighbour else { continue }
       members[row].isNeighbour = isNeighbour
       if isNeighbour {
@@ -170,7 +170,6 @@ extension Mesh {
   mutating func goThroughOthers(_ row: Int, at now: Instant) {
     if !members[row].path.isRelayed { members[row].triedStraightAt = now }
     setPath(row, Path(relayed: members[row].id.prefix))
-    members[row].pathAllowance = .max
   }
 
   /// `neighbour` offers a way to `row` of `hops` hops from itself.

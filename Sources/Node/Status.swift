@@ -67,6 +67,7 @@ extension LightNode where Flash: ~Copyable {
     put("node.signs", canSign ? 1 : 0)
     put("mesh.members", UInt64(mesh.members.count))
     put("mesh.alive", UInt64(mesh.members.aliveCount))
+    put("mesh.sessions", UInt64(mesh.sessionCount))
     put("mesh.secrets", UInt64(configuration.secrets.count))
     put("dag.vertices", UInt64(ring.count))
     put("dag.tips", UInt64(ring.tipCount))

@@ -148,6 +148,8 @@ public enum Limits {
   public static let straightFor = Interval.milliseconds(1_500)
   /// How often a straight way is tried to a member that is reached through others.
   public static let straightEvery = Interval.seconds(30)
+  /// How long a member that was heard elsewhere has to answer there before it may be asked at yet another address.
+  public static let moveTimeout = Interval.milliseconds(500)
   /// How soon the way through others is tried when the straight one does not answer.
   public static let relayTryAfter = Interval.milliseconds(300)
   /// The longest pause between attempts to reach a member that has failed.

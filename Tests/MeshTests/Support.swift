@@ -108,7 +108,6 @@ struct MemberSnapshot: Equatable {
   var session: Int
   var formerSession: Int
   var handshakeSequence: Sequence
-  var pathAllowance: UInt32
   var record: [UInt8]
   var isEndorsed: Bool
   var heardAt: Instant
@@ -172,8 +171,7 @@ final class MeshNode {
         MemberSnapshot(
           id: member.id, instance: member.instance, state: member.state, epoch: member.epoch,
           endpoint: member.endpoint, session: member.session, formerSession: member.formerSession,
-          handshakeSequence: member.handshakeSequence, pathAllowance: member.pathAllowance,
-          record: array(mesh.members.record(index)),
+          handshakeSequence: member.handshakeSequence, record: array(mesh.members.record(index)),
           isEndorsed: member.isEndorsed, heardAt: member.heardAt, stateSince: member.stateSince, load: member.load,
           free: member.free, flags: member.flags, transfers: member.transfers, reliability: member.reliability,
           roundTripMicroseconds: member.roundTripMicroseconds))

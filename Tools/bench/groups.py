@@ -258,6 +258,72 @@ def sessions(_):
     yield from own_bench(BENCH / "sessions/run")
 
 
+# MARK: The mesh
+
+def lab_figures(*scenarios):
+    """What scenarios of the network lab note, by scenario and name."""
+    with tempfile.NamedTemporaryFile(prefix="hotaru-bench-", suffix=".jsonl") as rows:
+        run([ROOT / "Tools/netlab/run", "--json", rows.name, *scenarios], may_fail=True,
+            env={**os.environ, "NETLAB_REQUIRED": "1"})
+        found = {row["scenario"]: row for row in map(json.loads, rows.read().splitlines())}
+    for scenario in scenarios:
+        row = found.get(scenario, {"verdict": "failed", "reason": "the network lab needs root, namespaces and TAP"})
+        if row["verdict"] != "passed":
+            raise Unmeasured(f"{scenario}: {row['reason']}")
+    return {scenario: row["figures"] for scenario, row in found.items()}
+
+
+@group("idle",
+       Figure("UDP payload sent by a node in an idle mesh of 20", "B/s", "<= 250"),
+       Figure("processor time of it", "% of a core", "<= 0.1"),
+       Figure("wake-ups of it", "/s", "<= 6"))
+def idle(_):
+    figures = lab_figures("idle")["idle"]
+    for name in ("sent_bytes_per_s", "processor_percent", "wakeups_per_s"):
+        yield figures[name]
+
+
+@group("spread",
+       Figure("a vertex to 99 % of 30 nodes, without loss", "ms", "<= 50"),
+       Figure("the same with 20 % loss", "ms", "<= 1500"),
+       Figure("vertex bytes sent per vertex byte needed, 30 nodes", "B/B", "<= 2.5"),
+       Figure("the same with 20 % loss", "B/B"))
+def spread(_):
+    figures = lab_figures("spread")["spread"]
+    yield 1e3 * figures["lossless_p99_s"]
+    yield 1e3 * figures["lossy_p99_s"]
+    yield figures["lossless_sent_for_needed"]
+    yield figures["lossy_sent_for_needed"]
+
+
+@group("dead", Figure("a dead node noticed by all of 20", "s", "<= 8"))
+def dead(_):
+    yield Value(lab_figures("dead")["dead"]["noticed_by_all_s"],
+                "false positives in ten minutes with 20 % loss: Tools/netlab/run --long dead")
+
+
+@group("relay",
+       Figure("get of 1 MiB through two relays, no loss", "MB/s", ">= 10",
+              "Reticulum over one hop 1.3 MB/s, straight 2.0 MB/s"))
+def relay(_):
+    yield lab_figures("relay_speed")["relay_speed"]["MB_per_s"]
+
+
+@group("crowd",
+       Figure("resident memory with 64 sessions and 256 members, idle", "MiB", "<= 2", "Reticulum's daemon 36 MiB"))
+def crowd(_):
+    with Mesh(size=0, options=("--store", "2M")) as mesh:
+        # In batches: on two processors 256 nodes that all begin at once would measure the processors.
+        for _ in range(16):
+            mesh.grow(16)
+            time.sleep(1)
+        watched = mesh[0]
+        wait_for("a node knowing 200 others", lambda: watched.status()["mesh"]["members"] >= 200, 120)
+        time.sleep(20)
+        status = watched.status()["mesh"]
+        yield Value(watched.peak_mebibytes(), f"{status['members']} members, {status['sessions']} sessions")
+
+
 @group("reed-solomon",
        Figure("Reed-Solomon 2+2 on 8 KiB shards, encode", "x ISA-L", ">= 1"),
        Figure("Reed-Solomon 2+2 on 8 KiB shards, decode of two lost", "x ISA-L", ">= 1"),

@@ -121,6 +121,14 @@ class Mesh:
     def __getitem__(self, index):
         return self.nodes[index]
 
+    def grow(self, count):
+        """Starts `count` more nodes, and waits for nothing."""
+        first = len(self.nodes)
+        for number in range(first, first + count):
+            self.nodes.append(Node(self.path, number, self.program, self.options))
+            self.nodes[-1].start([self.nodes[0].address] if number > 0 else [])
+        self.size = len(self.nodes)
+
     def start(self, nodes):
         """Starts `nodes` and waits until all that run know each other."""
         for node in nodes:

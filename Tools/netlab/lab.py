@@ -440,8 +440,8 @@ class Lab:
 
     # MARK: Figures
 
-    def note(self, name, value, bar=None):
-        """A figure for the table; above the bar it counts as missed."""
+    def note(self, name, value, bar=None, is_least=False):
+        """A figure for the table; above the bar, or below it when that is the least, it counts as missed."""
         self.notes[name] = value if isinstance(value, (int, str)) else round(value, 3)
-        if bar is not None and value > bar:
-            self.bars_missed.append(f"{name} is {self.notes[name]}, above {bar}")
+        if bar is not None and (value < bar if is_least else value > bar):
+            self.bars_missed.append(f"{name} is {self.notes[name]}, {'below' if is_least else 'above'} {bar}")
