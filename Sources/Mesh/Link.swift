@@ -127,7 +127,9 @@ extension Mesh {
   /// Asks a member at its new address, with no more than came from there.
   private mutating func askMove(of member: Int, at now: Instant) {
     let bytes = Self.pingBytes + DatagramView.sealedOverheadBytes
-    guard let number = moves.takeNumber(member, bytes: bytes, at: now), let path = moves.path(member) else { return }
+    guard let number = moves.takeNumber(member, bytes: bytes, at: now), let path = moves.path(member) else {
+      return
+    }
     var frame = selfPing
     frame.number = number
     frame.members = membersDigest

@@ -138,7 +138,8 @@ public struct Mesh: ~Copyable {
 
   /// Bytes that a mesh with `members` members reserves, without its queue.
   public static func byteCount(members: Int) -> Int {
-    MemberTable.byteCount(members) + Table<Route>.byteCount(members) + MemberTable.recordBytesMax + Table<MeshEvent>.byteCount(32)
+    MemberTable.byteCount(members) + Table<Route>.byteCount(members) + MemberTable.recordBytesMax
+      + Table<MeshEvent>.byteCount(32)
       + Table<Endpoint>.byteCount(Limits.configuredPeersMax)
   }
 
@@ -301,7 +302,8 @@ public struct Mesh: ~Copyable {
   /// Tells member `index` of a node record, and how many hops away and where its author is.
   mutating func tell(_ index: Int, _ record: RawSpan, hops: UInt8, _ endpoint: Endpoint) {
     let isTold = !endpoint.isNone && !endpoint.isLinkLocal
-    sendSurely(.member, contentBytes: record.byteCount + 1 + (isTold ? endpoint.byteCount : 0), to: index) { writer in
+    sendSurely(.member, contentBytes: record.byteCount + 1 + (isTold ? endpoint.byteCount : 0), to: index) {
+      writer in
       writer.bytes(record)
       writer.u8(hops)
       if isTold { endpoint.emit(into: &writer) }

@@ -209,7 +209,11 @@ extension Mesh {
   mutating func repeatRelays(at now: Instant) {
     guard relays.usedCount > 0 else { return }
     for slot in 0..<relays.slots.count where relays.slots[slot].state == .sent {
-      if now >= relays.slots[slot].dueAt { repeatRelay(slot) } else { tickAt = min(tickAt, relays.slots[slot].dueAt) }
+      if now >= relays.slots[slot].dueAt {
+        repeatRelay(slot)
+      } else {
+        tickAt = min(tickAt, relays.slots[slot].dueAt)
+      }
     }
   }
 

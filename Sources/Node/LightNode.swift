@@ -412,7 +412,9 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   /// has come before it asks, so that a busy node syncs once for many shards and a quiet one at once for one.
   public mutating func nextAction(into writer: inout ByteWriter, at now: Instant) -> Action? {
     while true {
-      if let next = mesh.nextDatagram(into: &writer, at: now) { return next.isMulticast ? .multicast : .send(next.endpoint) }
+      if let next = mesh.nextDatagram(into: &writer, at: now) {
+        return next.isMulticast ? .multicast : .send(next.endpoint)
+      }
       switch emitBulk(into: &writer, at: now) {
       case .datagram(let endpoint): return .send(endpoint)
       case .queued: continue

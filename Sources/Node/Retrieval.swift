@@ -342,7 +342,9 @@ extension LightNode where Flash: ~Copyable {
       retrievals[row].nextAt = min(retrievals[row].nextAt, now + .milliseconds(10))
       return
     }
-    if verdict == .absent, hasReceipt(of: mesh.members[member].id, for: retrievals[row].bundle) { mesh.blame(member) }
+    if verdict == .absent, hasReceipt(of: mesh.members[member].id, for: retrievals[row].bundle) {
+      mesh.blame(member)
+    }
     if retrievals[row].stage == .asking { ask(row, at: now) }
   }
 

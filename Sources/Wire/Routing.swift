@@ -132,6 +132,7 @@
     let back = end - 1 - counter
     return came[Int(back / 64)] & (1 << (back % 64)) != 0
   }
+  /// Compares only the words that are in use.
   public static func == (left: RelayedFrame, right: RelayedFrame) -> Bool {
     for word in 0..<wordsMax where left.came[word] != right.came[word] { return false }
     return left.end == right.end && left.room == right.room && left.words == right.words

@@ -7,12 +7,14 @@ import Wire
 /// Members that do not hear each other, in virtual time: who hears whom is a set of pairs.
 @Suite struct RoutingTests {
   /// Meshes of which only those next to each other in `links` hear each other.
-  private static func rig(_ count: Int, seed: UInt64 = 1, loss: Int = 0, links: @escaping () -> Set<[Int]>) -> MeshRig {
+  private static func rig(_ count: Int, seed: UInt64 = 1, loss: Int = 0, links: @escaping () -> Set<[Int]>)
+    -> MeshRig
+  {
     let rig = MeshRig(seed: seed)
     rig.lossPercent = loss
     for number in 0..<count { rig.add(number, usesMulticast: true) }
     let places = Dictionary(uniqueKeysWithValues: (0..<count).map { (endpoint($0).port, $0) })
-    rig.hears = { links().contains([places[$0.port]!, places[$1.port]!]) }
+    rig.hears = { links().contains([places[$0.port] ?? -1, places[$1.port] ?? -1]) }
     return rig
   }
   private static func pairs(_ links: [(Int, Int)]) -> Set<[Int]> {
@@ -20,7 +22,10 @@ import Wire
   }
   private static func line(_ count: Int) -> Set<[Int]> { pairs((1..<count).map { ($0 - 1, $0) }) }
 
-  private func row(_ node: MeshNode, _ other: MeshNode) -> Int { node.mesh.members.index(of: other.id)! }
+  private func row(_ node: MeshNode, _ other: MeshNode) -> Int {
+    guard let row = node.mesh.members.index(of: other.id) else { fatalError("not a member") }
+    return row
+  }
   private func hops(_ rig: MeshRig, _ from: Int, _ to: Int) -> Int {
     Int(rig.nodes[from].mesh.hops(to: row(rig.nodes[from], rig.nodes[to])))
   }
@@ -32,11 +37,14 @@ import Wire
   private func walk(_ rig: MeshRig, _ from: Int, _ to: Int) -> Int? {
     var (at, count) = (from, 0)
     while at != to {
-      guard count <= rig.nodes.count, let row = rig.nodes[at].mesh.members.index(of: rig.nodes[to].id) else { return nil }
+      guard count <= rig.nodes.count, let row = rig.nodes[at].mesh.members.index(of: rig.nodes[to].id) else {
+        return nil
+      }
       let next = Int(rig.nodes[at].mesh.routes[row].nextHop)
       guard next >= 0 else { return nil }
       let id = rig.nodes[at].mesh.members[next].id
-      at = rig.nodes.firstIndex { $0.id == id }!
+      guard let next = rig.nodes.firstIndex(where: { $0.id == id }) else { return nil }
+      at = next
       count += 1
     }
     return count
@@ -147,10 +155,16 @@ import Wire
     }
     for _ in 0..<30 {
       let (a, b) = (rig.random.below(count), rig.random.below(count))
-      if a != b, links.contains([a, b]) { links.subtract([[a, b], [b, a]]) } else if a != b { links.formUnion([[a, b], [b, a]]) }
+      if a != b, links.contains([a, b]) {
+        links.subtract([[a, b], [b, a]])
+      } else if a != b {
+        links.formUnion([[a, b], [b, a]])
+      }
       for _ in 0..<20 {
         rig.run(for: .milliseconds(100))
-        for from in 0..<count { for to in 0..<count where from != to { #expect(!isLoop(from, to), "seed \(seed)") } }
+        for from in 0..<count {
+          for to in 0..<count where from != to { #expect(!isLoop(from, to), "seed \(seed)") }
+        }
       }
     }
     links.formUnion(Self.line(count))

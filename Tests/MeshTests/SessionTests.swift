@@ -206,7 +206,8 @@ import Wire
     let number = second.mesh.peek(asked[0].bytes).compactMap { frame in
       frame.type == .ping ? UInt32(truncatingIfNeeded: frame.content.span.bytes.loadWord(at: 0)) : nil
     }
-    first.receive(second.sealed(frames(.acknowledge, guess(number[0])), for: first.id), from: elsewhere, at: rig.now)
+    first.receive(
+      second.sealed(frames(.acknowledge, guess(number[0])), for: first.id), from: elsewhere, at: rig.now)
     #expect(first.member(second.id)?.endpoint == elsewhere)
   }
 

@@ -315,7 +315,9 @@ final class MeshRig {
     mesh.setSelfRecord(record.span.bytes, age: age)
     let gossip = Gossip(key: (random.next(), random.next()), members: members)
     let node = MeshNode(mesh: mesh, gossip: gossip, id: id, endpoint: endpoint(place ?? number))
-    node.record = { nodeRecord(number, instance: instance, epoch: epoch, milliseconds: $0, endorsement: endorsement) }
+    node.record = {
+      nodeRecord(number, instance: instance, epoch: epoch, milliseconds: $0, endorsement: endorsement)
+    }
     node.age = age
     return node
   }

@@ -275,8 +275,10 @@ import Testing
     #expect(head == RelayHead(destination: 17, source: 18, hopsLeft: 15))
     let relayed = try decoded(bytes(Goldens.relayed)) { bytes throws(WireError) in try RelayedFrame(bytes) }
     #expect(relayed == RelayedFrame(end: 300, came: [5, 1 << 63, 0, .max], words: 4, room: 48))
-    for (counter, hasCome) in [(299, true), (298, false), (297, true), (172, true), (173, false), (171, false), (107, true),
-      (44, true), (43, false), (300, false)] as [(UInt64, Bool)] {
+    for (counter, hasCome) in [
+      (299, true), (298, false), (297, true), (172, true), (173, false), (171, false), (107, true),
+      (44, true), (43, false), (300, false),
+    ] as [(UInt64, Bool)] {
       #expect(relayed.has(counter) == hasCome, "\(counter)")
     }
   }

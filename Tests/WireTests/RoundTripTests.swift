@@ -290,7 +290,8 @@ func record(_ head: RecordHead, _ body: [UInt8], _ signature: Signature = Signat
         try decoded(written { route.emit(into: &$0) }) { bytes throws(WireError) in try WantRouteFrame(bytes) }
           == route, Seed.note)
       let relayed = RelayedFrame(
-        end: random.next(), came: [random.next(), random.next(), random.next(), random.next()], words: 1 + random.below(4),
+        end: random.next(), came: [random.next(), random.next(), random.next(), random.next()],
+        words: 1 + random.below(4),
         room: random.integer())
       #expect(
         try decoded(written { relayed.emit(into: &$0) }) { bytes throws(WireError) in try RelayedFrame(bytes) }
