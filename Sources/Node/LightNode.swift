@@ -9,6 +9,7 @@
 //   Serving     shards and knowledge for others
 //   Retrieval   bringing a transaction back
 //   Repair      bringing lost shards back
+//   Export      what a client carries away; Import: what it brings from elsewhere
 //   Answers     what clients are told; Status: what they see
 
 import Coding
@@ -74,6 +75,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   var wordCount = 0
   let requestBuckets: Table<RequestBucket>
   let retrievals: Table<Retrieval>
+  let exports: Table<Export>
   var decoder: BundleWorkspace
   let watched: Table<Watched>
   var watchNext = 0
@@ -132,7 +134,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
         + Table<Errand>.byteCount(Errand.countMax) + Table<Word>.byteCount(Word.countMax)
         + Table<RequestBucket>.byteCount(RequestBucket.countMax)
         + Table<Client>.byteCount(Limits.clientsMax) + Table<Note>.byteCount(Note.countMax) + Limits.controlBytes
-        + Table<Watched>.byteCount(Limits.uncertifiedMax) + Limits.vertexBytes
+        + Table<Watched>.byteCount(Limits.uncertifiedMax) + Limits.vertexBytes + Table<Export>.byteCount(Export.countMax)
         + Limits.bundleBytes + Limits.bundleTransactionsMax * 32)
     return plan
   }
@@ -189,6 +191,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     words = Table(repeating: Word(), count: Word.countMax)
     requestBuckets = Table(repeating: RequestBucket(), count: RequestBucket.countMax)
     retrievals = Table(repeating: Retrieval(), count: Limits.retrievalsMax)
+    exports = Table(repeating: Export(), count: Export.countMax)
     decoder = BundleWorkspace()
     clients = Table(repeating: Client(), count: Limits.clientsMax)
     answers = Table(unwritten: Limits.requestsMax)
@@ -262,6 +265,9 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     case .bundle:
       return isReady(for: .signature) && (leavingCount < Limits.leavingMax || bundler.fits(Limits.recordBytes))
     case .retrieval: return hasFreeRetrieval
+    case .export: return hasFreeExport
+    case .importBundle: return isReady(for: .signature) && leavingCount < Limits.leavingMax / 2
+    case .importVertex: return mesh.queue.freeCount > Limits.sendQueueReserve
     case .answer: return true
     }
   }
@@ -290,6 +296,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     tickReconciliation(at: now)
     repeatArrivals(at: now)
     tickLeaving(at: now)
+    tickIntakes(at: now)
     tickRetrievals(at: now)
     tickServing(at: now)
     tickErrands(at: now)
@@ -447,7 +454,7 @@ struct Ticket: Equatable, BitwiseCopyable {
   enum Purpose: UInt8, BitwiseCopyable {
     case none = 0
     case ownShard, heldShard, accept, retrievalLoad, retrievalLocate, serve, findLoad, findLocate, mendLoad,
-      scanLoad, outboxLoad
+      scanLoad, outboxLoad, exportLoad, intakeLoad
   }
   var rawValue: UInt32
   init(rawValue: UInt32) { self.rawValue = rawValue }
@@ -478,6 +485,8 @@ extension LightNode where Flash: ~Copyable {
     case .mendLoad: mendLoaded(ticket, slot: slot, at: now)
     case .scanLoad: scanLoaded(ticket, slot: slot, at: now)
     case .outboxLoad: outboxLoaded(ticket, slot: slot, at: now)
+    case .exportLoad: exportLoaded(ticket, slot: slot)
+    case .intakeLoad: intakeLoaded(ticket, slot: slot, at: now)
     default: store.free(slot)
     }
   }
@@ -491,6 +500,8 @@ extension LightNode where Flash: ~Copyable {
     case .mendLoad: mendAbandon(at: now)
     case .scanLoad: scanEnded()
     case .outboxLoad: outboxEnded()
+    case .exportLoad: exportLoaded(ticket, slot: nil)
+    case .intakeLoad: intakeLoaded(ticket, slot: nil, at: now)
     default: break
     }
   }

@@ -115,6 +115,14 @@ extension ShardLog where Flash: ~Copyable {
     return .started
   }
 
+  /// The place that `rawValue` names; nil for what is none.
+  public func cursor(rawValue: UInt64) -> StoreCursor? {
+    let left = UInt32(truncatingIfNeeded: rawValue)
+    let at = UInt32(truncatingIfNeeded: rawValue >> 32)
+    guard left > 0, left - 1 <= UInt32(segments.count), place(at).segment < segments.count else { return nil }
+    return StoreCursor(location: at, segmentsLeft: left - 1)
+  }
+
   /// What the slot holds. Traps unless the slot was given by `.loaded` and not freed.
   public func record(in slot: Int) -> LoadedRecord {
     guard slots[slot].phase == .held, let record = slots[slot].record else {

@@ -1,0 +1,234 @@
+// Carries away what a node has: the vertices of its ring, then every bundle that they certify or that it holds a shard
+// of, each with as many shards as it needs, so that one export is enough by itself. Several bundles are under way at
+// the same time; memory is the same for every length.
+
+import Host
+import Identity
+import Wire
+
+/// An export under way.
+public struct Export: ~Copyable {
+  private static let window = Limits.retrievalsMax
+  /// Bundles that are remembered so that each is taken once: those of the ring, and others while there is room.
+  private static let seenSlots = 1 << 16
+  private static let busyFor = Interval.seconds(25)
+
+  struct Slot: BitwiseCopyable {
+    enum State: UInt8, BitwiseCopyable { case free, sent, waiting }
+    var state = State.free
+    /// What is asked for: of a bundle first its shards, then its certificate.
+    var kind = ArchiveKind.shard
+    var bundle = Digest.zero
+    var needed = 0
+    var count = 0
+    var firstSent = Instant.zero
+    var retryAt = Instant.never
+  }
+
+  private var client: ControlClient
+  private var writer: ArchiveWriter
+  private let sinceHours: UInt32
+  /// One for each bundle; the last one is the walk's.
+  private let slots = Table<Slot>(repeating: Slot(), count: Export.window + 1)
+  private var walkKind = ArchiveKind.vertex
+  private var cursor: UInt64 = 0
+  private var hasEnded = false
+  /// Bundles that wait for a slot: a vertex certifies at most six.
+  private var pending = InlineArray<8, Digest>(repeating: .zero)
+  private var pendingCount = 0
+  private let seen = Table<UInt64>(zeroed: Export.seenSlots)
+  private var seenCount = 0
+
+  /// Bundles of which enough shards were found.
+  public private(set) var bundles: UInt64 = 0
+  /// Bundles of which some were found, and too few.
+  public private(set) var incomplete: UInt64 = 0
+  /// Shards written.
+  public private(set) var shards: UInt64 = 0
+  /// Certificates written, besides those in vertices.
+  public private(set) var certificates: UInt64 = 0
+  /// Vertices written.
+  public private(set) var vertices: UInt64 = 0
+  /// Bytes written.
+  public var writtenBytes: UInt64 { writer.writtenBytes }
+  /// Files written.
+  public var files: UInt64 { writer.fileCount }
+
+  /// What came to the node within `sinceHours` (`UInt32.max`: everything), through `writer`.
+  public init(client: consuming ControlClient, writer: consuming ArchiveWriter, sinceHours: UInt32) {
+    self.client = client
+    self.writer = writer
+    self.sinceHours = sinceHours
+  }
+
+  /// Writes everything.
+  public mutating func run(_ progress: inout Progress) throws(Trouble) {
+    client.send(.export, request: 0, contentBytes: 9) {
+      $0.u8(ArchiveKind.head.rawValue)
+      $0.u64(0)
+    }
+    let answer = try client.answer(to: 0)
+    guard answer.type == .exported, let head = try? ExportedView(answer.content) else {
+      throw .connection(.malformed)
+    }
+    try writer.begin(head.bytes)
+    try walk(.vertex, &progress)
+    try walk(.shard, &progress)
+    try writer.finish()
+  }
+
+  private mutating func walk(_ kind: ArchiveKind, _ progress: inout Progress) throws(Trouble) {
+    (walkKind, cursor, hasEnded) = (kind, 0, false)
+    while true {
+      resend()
+      startBundles()
+      let isIdle = slots[Export.window].state == .free
+      if isIdle, !hasEnded, pendingCount == 0 { ask(Export.window, kind: kind, .zero) }
+      if hasEnded, pendingCount == 0, !isBusy { return }
+      try client.wait(until: nextRetry)
+      try takeAnswers()
+      progress.update(writer.writtenBytes + shards * 9_000)
+    }
+  }
+
+  private var isBusy: Bool {
+    for slot in 0..<slots.count where slots[slot].state != .free { return true }
+    return false
+  }
+
+  // MARK: Requests
+
+  private mutating func startBundles() {
+    for slot in 0..<Export.window where pendingCount > 0 && slots[slot].state == .free {
+      pendingCount -= 1
+      ask(slot, kind: .shard, pending[pendingCount])
+    }
+  }
+
+  private mutating func ask(_ slot: Int, kind: ArchiveKind, _ bundle: Digest) {
+    slots[slot] = Slot()
+    slots[slot].kind = kind
+    slots[slot].bundle = bundle
+    slots[slot].firstSent = monotonicNow()
+    send(slot)
+  }
+
+  private mutating func send(_ slot: Int) {
+    slots[slot].state = .sent
+    slots[slot].retryAt = .never
+    let (entry, cursor) = (slots[slot], cursor)
+    if slot == Export.window {
+      client.send(.export, request: UInt32(slot), contentBytes: 9) {
+        $0.u8(entry.kind.rawValue)
+        $0.u64(cursor)
+      }
+    } else {
+      client.send(.exportBundle, request: UInt32(slot), contentBytes: 33) {
+        $0.u8(entry.kind.rawValue)
+        $0.bytes32(entry.bundle)
+      }
+    }
+  }
+
+  private var nextRetry: Instant {
+    var earliest = Instant.never
+    for slot in 0..<slots.count { earliest = min(earliest, slots[slot].retryAt) }
+    return earliest
+  }
+
+  private mutating func resend() {
+    let now = monotonicNow()
+    for slot in 0..<slots.count where slots[slot].retryAt <= now { send(slot) }
+  }
+
+  // MARK: Answers
+
+  private mutating func takeAnswers() throws(Trouble) {
+    while let answer = try client.nextAnswer() {
+      let slot = Int(answer.request)
+      guard slot < slots.count, slots[slot].state == .sent else { throw .connection(.malformed) }
+      switch answer.type {
+      case .exported:
+        guard let item = try? ExportedView(answer.content) else { throw .connection(.malformed) }
+        if slot == Export.window { try takeStep(item) } else { try take(item, slot) }
+      case .failed: try takeFailure(slot, try Failure(answer.content))
+      default: throw .connection(.malformed)
+      }
+    }
+  }
+
+  private mutating func takeStep(_ item: borrowing ExportedView) throws(Trouble) {
+    slots[Export.window].state = .free
+    guard item.bytes.byteCount > 0 else {
+      hasEnded = true
+      return
+    }
+    cursor = item.cursor
+    guard item.ageHours <= sinceHours else { return }
+    if walkKind == .shard {
+      guard item.bytes.byteCount == 32 else { throw .connection(.malformed) }
+      return remember(Bytes32(item.bytes))
+    }
+    try writer.turn()
+    try writer.add(.vertex, item.bytes)
+    vertices += 1
+    guard let record = try? RecordView(item.bytes, bodyAtMost: Limits.vertexBodyBytes),
+      let vertex = try? VertexView(record.body)
+    else { throw .connection(.malformed) }
+    var items = vertex.allItems
+    while let item = items.next() {
+      if item.tag == .certificate, let certificate = try? CertificateView(item.content) {
+        remember(certificate.bundle)
+      }
+    }
+  }
+
+  /// A bundle is to be taken, unless it was.
+  private mutating func remember(_ bundle: Digest) {
+    var slot = Int(truncatingIfNeeded: bundle.prefix) & (Export.seenSlots - 1)
+    while seen[slot] != 0 {
+      if seen[slot] == bundle.prefix { return }
+      slot = (slot + 1) & (Export.seenSlots - 1)
+    }
+    if seenCount < Export.seenSlots / 4 * 3 {
+      seen[slot] = bundle.prefix
+      seenCount += 1
+    }
+    pending[pendingCount] = bundle
+    pendingCount += 1
+  }
+
+  private mutating func take(_ item: borrowing ExportedView, _ slot: Int) throws(Trouble) {
+    if slots[slot].kind == .certificate {
+      slots[slot].state = .free
+      guard item.bytes.byteCount > 0 else { return }
+      try writer.add(.certificate, item.bytes)
+      certificates += 1
+      return
+    }
+    guard let shard = try? ShardView(item.bytes) else { throw .connection(.malformed) }
+    if slots[slot].count == 0 { try writer.turn() }
+    try writer.add(.shard, item.bytes)
+    shards += 1
+    slots[slot].needed = Int(shard.head.header.redundancy.dataShards)
+    slots[slot].count += 1
+    guard item.left == 0 else { return }
+    if slots[slot].count >= slots[slot].needed { bundles += 1 } else { incomplete += 1 }
+    ask(slot, kind: .certificate, slots[slot].bundle)
+  }
+
+  private mutating func takeFailure(_ slot: Int, _ failure: Failure) throws(Trouble) {
+    switch failure.reason {
+    case .busy:
+      let now = monotonicNow()
+      guard now - slots[slot].firstSent < Export.busyFor else { throw .node(failure) }
+      slots[slot].state = .waiting
+      slots[slot].retryAt = now + .milliseconds(20)
+    case .notFound where slot < Export.window: slots[slot].state = .free  // a certificate outlives what was let go
+    case .notEnoughShards where slot < Export.window:
+      slots[slot].state = .free
+      incomplete += 1
+    default: throw .node(failure)
+    }
+  }
+}
