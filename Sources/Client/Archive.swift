@@ -137,7 +137,8 @@ public struct ArchiveWriter: ~Copyable {
   }
 
   private mutating func flush() throws(Trouble) {
-    guard writeWhole(buffer.bytes(at: 0, count: bufferedBytes), to: descriptor) else { throw .output(hotaru_errno()) }
+    let isWritten = writeWhole(buffer.bytes(at: 0, count: bufferedBytes), to: descriptor)
+    guard isWritten else { throw .output(hotaru_errno()) }
     bufferedBytes = 0
   }
 

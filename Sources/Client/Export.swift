@@ -9,7 +9,7 @@ import Wire
 /// An export under way.
 public struct Export: ~Copyable {
   private static let window = Limits.retrievalsMax
-  /// Bundles that are remembered so that each is taken once: those of the ring, and others while there is room.
+  /// Vertices and bundles that are remembered so that each is taken once.
   private static let seenSlots = 1 << 16
   private static let busyFor = Interval.seconds(25)
 
@@ -74,6 +74,8 @@ public struct Export: ~Copyable {
     try writer.begin(head.bytes)
     try walk(.vertex, &progress)
     try walk(.shard, &progress)
+    // What was on its way here when somebody stored something just before.
+    try walk(.vertex, &progress)
     try writer.finish()
   }
 
@@ -169,6 +171,7 @@ public struct Export: ~Copyable {
       guard item.bytes.byteCount == 32 else { throw .connection(.malformed) }
       return remember(Bytes32(item.bytes))
     }
+    guard see(digest(of: item.bytes).prefix) else { return }
     try writer.turn()
     try writer.add(.vertex, item.bytes)
     vertices += 1
@@ -183,17 +186,23 @@ public struct Export: ~Copyable {
     }
   }
 
-  /// A bundle is to be taken, unless it was.
-  private mutating func remember(_ bundle: Digest) {
-    var slot = Int(truncatingIfNeeded: bundle.prefix) & (Export.seenSlots - 1)
+  /// Whether something is new. When too much is remembered, what comes twice is written twice.
+  private mutating func see(_ prefix: UInt64) -> Bool {
+    var slot = Int(truncatingIfNeeded: prefix) & (Export.seenSlots - 1)
     while seen[slot] != 0 {
-      if seen[slot] == bundle.prefix { return }
+      if seen[slot] == prefix { return false }
       slot = (slot + 1) & (Export.seenSlots - 1)
     }
     if seenCount < Export.seenSlots / 4 * 3 {
-      seen[slot] = bundle.prefix
+      seen[slot] = prefix
       seenCount += 1
     }
+    return true
+  }
+
+  /// A bundle is to be taken, unless it was.
+  private mutating func remember(_ bundle: Digest) {
+    guard see(bundle.prefix) else { return }
     pending[pendingCount] = bundle
     pendingCount += 1
   }

@@ -146,7 +146,8 @@ extension LightNode where Flash: ~Copyable {
   private func collecting(_ request: UInt32, _ client: UInt32) -> Int? {
     for slot in 0..<leaving.count
     where leaving[slot].isUsed && leaving[slot].intake.stage == .collecting
-      && leaving[slot].intake.client == client && leaving[slot].intake.request == request { return slot }
+      && leaving[slot].intake.client == client && leaving[slot].intake.request == request
+    { return slot }
     return nil
   }
 

@@ -134,7 +134,8 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
         + Table<Errand>.byteCount(Errand.countMax) + Table<Word>.byteCount(Word.countMax)
         + Table<RequestBucket>.byteCount(RequestBucket.countMax)
         + Table<Client>.byteCount(Limits.clientsMax) + Table<Note>.byteCount(Note.countMax) + Limits.controlBytes
-        + Table<Watched>.byteCount(Limits.uncertifiedMax) + Limits.vertexBytes + Table<Export>.byteCount(Export.countMax)
+        + Table<Watched>.byteCount(Limits.uncertifiedMax) + Limits.vertexBytes
+        + Table<Export>.byteCount(Export.countMax)
         + Limits.bundleBytes + Limits.bundleTransactionsMax * 32)
     return plan
   }

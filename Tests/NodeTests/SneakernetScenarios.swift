@@ -30,9 +30,9 @@ extension VirtualMesh {
   }
 
   @discardableResult
-  func tell(_ type: ControlType, _ content: [UInt8], to index: Int, request number: UInt32? = nil, client: UInt32 = 0)
-    -> UInt32
-  {
+  func tell(
+    _ type: ControlType, _ content: [UInt8], to index: Int, request number: UInt32? = nil, client: UInt32 = 0
+  ) -> UInt32 {
     let request = number ?? nextRequest
     if number == nil { nextRequest += 1 }
     let head = [type.code] + withUnsafeBytes(of: request.littleEndian) { [UInt8]($0) }
@@ -43,16 +43,24 @@ extension VirtualMesh {
     return request
   }
 
-  private func exported(_ request: UInt32, at index: Int) -> [(kind: ArchiveKind, cursor: UInt64, bytes: [UInt8])]? {
+  struct Exported {
+    var kind: ArchiveKind
+    var ageHours: UInt32
+    var cursor: UInt64
+    var bytes: [UInt8]
+  }
+
+  private func exported(_ request: UInt32, at index: Int) -> [Exported]? {
     var left = 1
-    var items: [(kind: ArchiveKind, cursor: UInt64, bytes: [UInt8])] = []
+    var items: [Exported] = []
     run(for: .seconds(10)) {
       items = []
       for answer in nodes[index].answers {
         guard let view = try? ControlView(answer.message.span.bytes.extracting(4..<answer.message.count)),
           view.request == request, view.type == .exported, let item = try? ExportedView(view.content)
         else { continue }
-        items.append((item.kind, item.cursor, array(item.bytes)))
+        items.append(
+          Exported(kind: item.kind, ageHours: item.ageHours, cursor: item.cursor, bytes: array(item.bytes)))
         left = item.left
       }
       return (!items.isEmpty && left == 0) || answer(request, at: index)?.type == .failed
@@ -60,29 +68,34 @@ extension VirtualMesh {
     return items.isEmpty ? nil : items
   }
 
+  /// All of a kind that a node has.
+  func walk(_ kind: ArchiveKind, at index: Int) -> [Exported] {
+    var items: [Exported] = []
+    var cursor: UInt64 = 0
+    while true {
+      let request = tell(.export, [kind.rawValue] + withUnsafeBytes(of: cursor) { [UInt8]($0) }, to: index)
+      guard let item = exported(request, at: index)?.first, !item.bytes.isEmpty else { return items }
+      cursor = item.cursor
+      items.append(item)
+    }
+  }
+
   /// What `hotaru export` writes.
   func export(from index: Int) -> [Carried] {
     var carried: [Carried] = []
     var bundles: [Digest] = []
-    for kind in [ArchiveKind.vertex, .shard] {
-      var cursor: UInt64 = 0
-      while true {
-        let request = tell(.export, [kind.rawValue] + withUnsafeBytes(of: cursor) { [UInt8]($0) }, to: index)
-        guard let item = exported(request, at: index)?.first, !item.bytes.isEmpty else { break }
-        cursor = item.cursor
-        if kind == .shard {
-          bundles.append(Bytes32(item.bytes.span.bytes))
-        } else {
-          carried.append(Carried(kind: .vertex, bytes: item.bytes))
-          if let record = try? RecordView(item.bytes.span.bytes), let vertex = try? VertexView(record.body) {
-            var items = vertex.allItems
-            while let item = items.next() {
-              if item.tag == .certificate, let view = try? CertificateView(item.content) { bundles.append(view.bundle) }
-            }
-          }
-        }
+    for item in walk(.vertex, at: index) {
+      carried.append(Carried(kind: .vertex, bytes: item.bytes))
+      guard let record = try? RecordView(item.bytes.span.bytes), let vertex = try? VertexView(record.body) else {
+        continue
+      }
+      var items = vertex.allItems
+      while let item = items.next() {
+        guard item.tag == .certificate, let view = try? CertificateView(item.content) else { continue }
+        bundles.append(view.bundle)
       }
     }
+    bundles += walk(.shard, at: index).map { Bytes32($0.bytes.span.bytes) }
     var seen: Set<Digest> = []
     for bundle in bundles where seen.insert(bundle).inserted {
       for kind in [ArchiveKind.shard, .certificate] {
@@ -144,6 +157,10 @@ extension VirtualMesh {
 
   /// How many records each store has.
   var recordCounts: [Int] { nodes.map { $0.node.store.recordCount } }
+}
+
+extension ShardLog where Flash: ~Copyable {
+  func count(ofShards bundles: [Digest]) -> Int { bundles.reduce(0) { $0 + count(.shard, $1) } }
 }
 
 @Suite struct SneakernetScenarios {
@@ -269,7 +286,8 @@ extension VirtualMesh {
           }
           #expect(taken == .failed(.corrupt), "seed \(seed), \(item.kind) changed at \(place)")
         }
-        #expect(other.importGroup([Carried(kind: item.kind, bytes: item.bytes.dropLast())], to: 1) == .failed(.corrupt))
+        let cut = Carried(kind: item.kind, bytes: item.bytes.dropLast())
+        #expect(other.importGroup([cut], to: 1) == .failed(.corrupt))
       }
     }
   }
@@ -338,6 +356,37 @@ extension VirtualMesh {
     #expect(counts == [.failed(.full): 3], "\(counts)")
   }
 
+  /// A bundle's age is the holder's powered time, a vertex' the node's clock.
+  @Test func agesAreTold() throws {
+    let mesh = VirtualMesh(nodes: 2, seed: 7)
+    mesh.run(for: .seconds(3))
+    for expected: Set<UInt32> in [[0], [0, 30], [0, 30, 60]] {
+      let body = mesh.random.bytes(2_000)
+      _ = try #require(mesh.stored(mesh.submit(body, flags: [.full, .flush], to: 0), at: 0))
+      mesh.run(for: .seconds(1))
+      #expect(Set(mesh.walk(.shard, at: 1).map(\.ageHours)) == expected)
+      #expect(Set(mesh.walk(.vertex, at: 1).map(\.ageHours)).isSuperset(of: expected))
+      mesh.skip(.hours(30))
+    }
+  }
+
+  /// A walk that is interrupted leaves no read behind, and others go on.
+  @Test func clientsThatGoFreeWhatTheyWalkedThrough() throws {
+    let (mesh, kept) = try town(bodies: 3, seed: 8)
+    for round in 0..<60 {
+      let client = UInt32(1 + round % 6)
+      mesh.nodes[0].node.setWritable(false, client: client)
+      let bundle = kept[round % 3].0.bundle.withBytes { array($0) }
+      mesh.tell(.export, [1] + [UInt8](repeating: 0, count: 8), to: 0, client: client)
+      mesh.tell(.exportBundle, [UInt8(1 + round % 2)] + bundle, to: 0, client: client)
+      if round % 3 > 0 { mesh.run(for: .milliseconds(UInt64(round % 7))) }
+      mesh.nodes[0].node.disconnect(client: client)
+    }
+    mesh.run(for: .seconds(1))
+    #expect(mesh.walk(.shard, at: 0).count == mesh.nodes[0].node.store.count(ofShards: kept.map(\.0.bundle)))
+    expectEverything(kept, in: mesh, "after sixty that have gone")
+  }
+
   @Test func anotherNetworkIsRefused() {
     let mesh = VirtualMesh(nodes: 1, seed: 1)
     let head = { (network: Digest) in
@@ -359,7 +408,9 @@ extension VirtualMesh {
       let type = [ControlType.export, .exportBundle, .importItem][town.random.below(3)]
       var content = town.random.bytes(town.random.below(60))
       if town.random.below(2) == 0, !content.isEmpty { content[0] = UInt8(town.random.below(6)) }
-      if town.random.below(3) == 0 { content = [UInt8(town.random.below(8))] + items[town.random.below(items.count)].bytes }
+      if town.random.below(3) == 0 {
+        content = [UInt8(town.random.below(8)), 1] + items[town.random.below(items.count)].bytes
+      }
       town.tell(type, content, to: 0)
     }
     town.run(for: .seconds(10))
