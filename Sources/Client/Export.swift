@@ -1,6 +1,7 @@
 // Carries away what a node has: the vertices of its ring, then every bundle that they certify or that it holds a shard
-// of, each with as many shards as it needs, so that one export is enough by itself. Several bundles are under way at
-// the same time; memory is the same for every length.
+// of, each with as many shards as it needs, so that one export is enough by itself. Or the bundles of one file, which
+// its manifests name, wherever they are. Several bundles are under way at the same time; memory is the same for every
+// length.
 
 import Host
 import Identity
@@ -25,11 +26,23 @@ public struct Export: ~Copyable {
     var retryAt = Instant.never
   }
 
+  /// A record that was fetched.
+  struct Fetched: BitwiseCopyable {
+    var bundle: Digest
+    var isManifest: Bool
+    var bodyBytes: Int
+  }
+
   private var client: ControlClient
   private var writer: ArchiveWriter
   private let sinceHours: UInt32
-  /// One for each bundle; the last one is the walk's.
-  private let slots = Table<Slot>(repeating: Slot(), count: Export.window + 1)
+  /// One for each bundle; the last ones are the walk's and a manifest's.
+  private let slots = Table<Slot>(repeating: Slot(), count: Export.window + 2)
+  private static let manifestSlot = Export.window + 1
+  private let network: Network?
+  private let manifests = Region(byteCount: Limits.manifestLevelsMax * Limits.payloadBytes)
+  private var fetched: Fetched?
+  private var takesFile = false
   private var walkKind = ArchiveKind.vertex
   private var cursor: UInt64 = 0
   private var hasEnded = false
@@ -55,14 +68,17 @@ public struct Export: ~Copyable {
   public var files: UInt64 { writer.fileCount }
 
   /// What came to the node within `sinceHours` (`UInt32.max`: everything), through `writer`.
-  public init(client: consuming ControlClient, writer: consuming ArchiveWriter, sinceHours: UInt32) {
+  public init(
+    client: consuming ControlClient, network: Network?, writer: consuming ArchiveWriter, sinceHours: UInt32
+  ) {
     self.client = client
+    self.network = network
     self.writer = writer
     self.sinceHours = sinceHours
   }
 
-  /// Writes everything.
-  public mutating func run(_ progress: inout Progress) throws(Trouble) {
+  /// Begins the first file.
+  public mutating func begin() throws(Trouble) {
     client.send(.export, request: 0, contentBytes: 9) {
       $0.u8(ArchiveKind.head.rawValue)
       $0.u64(0)
@@ -72,24 +88,89 @@ public struct Export: ~Copyable {
       throw .connection(.malformed)
     }
     try writer.begin(head.bytes)
+  }
+
+  /// Ends the last file.
+  public mutating func finish() throws(Trouble) { try writer.finish() }
+
+  /// Writes everything.
+  public mutating func takeAll(_ progress: inout Progress) throws(Trouble) {
     try walk(.vertex, &progress)
     try walk(.shard, &progress)
     // What was on its way here when somebody stored something just before.
     try walk(.vertex, &progress)
-    try writer.finish()
+  }
+
+  /// Writes the bundles of a file: those of its manifests and of what they name.
+  public mutating func take(file id: Digest, _ progress: inout Progress) throws(Trouble) {
+    takesFile = true
+    var (depth, next) = (0, InlineArray<4, Int>(repeating: 0))
+    var bytes = InlineArray<4, Int>(repeating: 0)
+    var location = Location(transaction: id, bundle: .zero)
+    while true {
+      let record = try fetch(location, to: depth, &progress)
+      remember(record.bundle)
+      if record.isManifest {
+        (bytes[depth], next[depth]) = (record.bodyBytes, 0)
+      } else {
+        depth -= 1
+      }
+      // The next child that has to be fetched: of a chunk nothing is needed but its bundle.
+      var child: Location?
+      while depth >= 0, child == nil {
+        let body = manifests.bytes(at: depth * Limits.payloadBytes, count: bytes[depth])
+        guard let manifest = try? ManifestView(body), depth + Int(manifest.level) < Limits.manifestLevelsMax else {
+          throw .corrupt
+        }
+        guard next[depth] < manifest.count else {
+          depth -= 1
+          continue
+        }
+        let named = manifest[next[depth]]
+        next[depth] += 1
+        if manifest.level > 0 || named.bundle.isZero {
+          child = named
+        } else {
+          remember(named.bundle)
+          startBundles()
+          while pendingCount > 0 { try step(&progress) }
+        }
+      }
+      guard let child else { break }
+      (location, depth) = (child, depth + 1)
+    }
+    while pendingCount > 0 || isBusy { try step(&progress) }
+  }
+
+  private mutating func fetch(
+    _ location: Location, to depth: Int, _ progress: inout Progress
+  ) throws(Trouble) -> Fetched {
+    fetched = nil
+    slots[Export.manifestSlot] = Slot()
+    slots[Export.manifestSlot].bundle = location.transaction
+    slots[Export.manifestSlot].count = depth
+    slots[Export.manifestSlot].firstSent = monotonicNow()
+    send(Export.manifestSlot)
+    while true {
+      startBundles()
+      if let fetched, pendingCount == 0 { return fetched }
+      try step(&progress)
+    }
+  }
+
+  private mutating func step(_ progress: inout Progress) throws(Trouble) {
+    resend()
+    startBundles()
+    try client.wait(until: nextRetry)
+    try takeAnswers()
+    progress.update(writer.writtenBytes + shards * 9_000)
   }
 
   private mutating func walk(_ kind: ArchiveKind, _ progress: inout Progress) throws(Trouble) {
     (walkKind, cursor, hasEnded) = (kind, 0, false)
-    while true {
-      resend()
-      startBundles()
-      let isIdle = slots[Export.window].state == .free
-      if isIdle, !hasEnded, pendingCount == 0 { ask(Export.window, kind: kind, .zero) }
-      if hasEnded, pendingCount == 0, !isBusy { return }
-      try client.wait(until: nextRetry)
-      try takeAnswers()
-      progress.update(writer.writtenBytes + shards * 9_000)
+    while !hasEnded || pendingCount > 0 || isBusy {
+      if slots[Export.window].state == .free, !hasEnded, pendingCount == 0 { ask(Export.window, kind: kind, .zero) }
+      try step(&progress)
     }
   }
 
@@ -119,7 +200,9 @@ public struct Export: ~Copyable {
     slots[slot].state = .sent
     slots[slot].retryAt = .never
     let (entry, cursor) = (slots[slot], cursor)
-    if slot == Export.window {
+    if slot == Export.manifestSlot {
+      client.get(Location(transaction: entry.bundle, bundle: .zero), request: UInt32(slot))
+    } else if slot == Export.window {
       client.send(.export, request: UInt32(slot), contentBytes: 9) {
         $0.u8(entry.kind.rawValue)
         $0.u64(cursor)
@@ -153,10 +236,25 @@ public struct Export: ~Copyable {
       case .exported:
         guard let item = try? ExportedView(answer.content) else { throw .connection(.malformed) }
         if slot == Export.window { try takeStep(item) } else { try take(item, slot) }
+      case .retrieved where slot == Export.manifestSlot: try takeRecord(answer.content)
       case .failed: try takeFailure(slot, try Failure(answer.content))
       default: throw .connection(.malformed)
       }
     }
+  }
+
+  private mutating func takeRecord(_ content: RawSpan) throws(Trouble) {
+    let (id, depth) = (slots[Export.manifestSlot].bundle, slots[Export.manifestSlot].count)
+    slots[Export.manifestSlot].state = .free
+    guard let retrieved = try? RetrievedView(content), let record = try? RecordView(retrieved.record),
+      network.confirms(record, is: id)
+    else { throw .corrupt }
+    // It is still on its way to its holders.
+    guard !retrieved.bundle.isZero else { return try retry(Export.manifestSlot, .late) }
+    let isManifest = record.kind == .manifest
+    guard !isManifest || depth < Limits.manifestLevelsMax else { throw .corrupt }
+    if isManifest { manifests.write(record.body, at: depth * Limits.payloadBytes) }
+    fetched = Fetched(bundle: retrieved.bundle, isManifest: isManifest, bodyBytes: record.body.byteCount)
   }
 
   private mutating func takeStep(_ item: borrowing ExportedView) throws(Trouble) {
@@ -228,16 +326,22 @@ public struct Export: ~Copyable {
 
   private mutating func takeFailure(_ slot: Int, _ failure: Failure) throws(Trouble) {
     switch failure.reason {
-    case .busy:
-      let now = monotonicNow()
-      guard now - slots[slot].firstSent < Export.busyFor else { throw .node(failure) }
-      slots[slot].state = .waiting
-      slots[slot].retryAt = now + .milliseconds(20)
-    case .notFound where slot < Export.window: slots[slot].state = .free  // a certificate outlives what was let go
+    case .busy: try retry(slot, .node(failure))
+    case .notFound where slot < Export.window:
+      slots[slot].state = .free
+      // The certificates in vertices outlive what was let go.
+      if takesFile { incomplete += 1 }
     case .notEnoughShards where slot < Export.window:
       slots[slot].state = .free
       incomplete += 1
     default: throw .node(failure)
     }
+  }
+
+  private mutating func retry(_ slot: Int, _ trouble: Trouble) throws(Trouble) {
+    let now = monotonicNow()
+    guard now - slots[slot].firstSent < Export.busyFor else { throw trouble }
+    slots[slot].state = .waiting
+    slots[slot].retryAt = now + .milliseconds(20)
   }
 }

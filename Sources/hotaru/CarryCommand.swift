@@ -7,13 +7,13 @@ import Identity
 import Wire
 
 private let exportHelp: StaticString = """
-  usage: hotaru export [--since TIME] [--json] [--home DIR] DIR
+  usage: hotaru export [--since TIME] [--json] [--home DIR] DIR [ID]...
 
   Writes into the folder DIR, such as one on a USB stick, what hotaru import brings into another mesh
-  of the same network: the newest vertices, and every bundle that they certify or that this node
-  holds a part of. Shards that are elsewhere are fetched, so that the folder is enough by itself; in
-  a large mesh, exports of several nodes into one folder add up. DIR is made when it is not there;
-  what is in it stays.
+  of the same network: with IDs, what they name, wherever it is (ID.KEY is understood too); without,
+  the newest vertices, and every bundle that they certify or that this node holds a part of. Shards
+  that are elsewhere are fetched, so that the folder is enough by itself; in a large mesh, exports of
+  several nodes into one folder add up. DIR is made when it is not there; what is in it stays.
 
     --since TIME  only what came to this node within TIME, with a unit: 12h, 2d. Bundles count in
                   hours in which the node ran, vertices by its clock; parts of an hour count as one.
@@ -53,17 +53,30 @@ func exportCommand(_ arguments: Arguments) -> Int32 {
     }
   }
   if let status = scanner.exitStatus { return status }
-  guard let name = scanner.folder() else { return 2 }
+  guard scanner.operandCount > 0 else { return scanner.usage("a DIR is missing") }
+  let name = scanner.operand(0)
+  for index in 1..<scanner.operandCount where scanner.token(index) == nil { return 2 }
   guard let session = Session.open(home, interrupts: .block()) else { return 1 }
+  var file: Digest?
   do throws(Trouble) {
-    var export = Export(client: session.client, writer: try ArchiveWriter(folder: name), sinceHours: sinceHours)
+    var export = Export(
+      client: session.client, network: session.network, writer: try ArchiveWriter(folder: name),
+      sinceHours: sinceHours)
     var progress = Progress(totalBytes: nil)
-    try export.run(&progress)
+    try export.begin()
+    for index in 1..<scanner.operandCount {
+      file = scanner.token(index)?.id
+      if let file { try export.take(file: file, &progress) }
+    }
+    file = nil
+    if scanner.operandCount == 1 { try export.takeAll(&progress) }
+    try export.finish()
     progress.end()
     var output = Output.standard()
     if json { reportAsJSON(export, &output) } else { report(export, name, progress.elapsed, &output) }
     return output.flush() ? 0 : failure("standard output cannot be written")
   } catch {
+    if let file, case .node = error { return failure(file, error) }
     return failure(name, error)
   }
 }
@@ -106,7 +119,10 @@ func importCommand(_ arguments: Arguments) -> Int32 {
     if code == Option.homeCode { home = scanner.value } else { json = true }
   }
   if let status = scanner.exitStatus { return status }
-  guard let name = scanner.folder() else { return 2 }
+  guard scanner.operandCount == 1 else {
+    return scanner.usage(scanner.operandCount == 0 ? "a DIR is missing" : "only one DIR at a time")
+  }
+  let name = scanner.operand(0)
   let folder = Path(name)
   var (files, foreign, damaged, bytes): (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
   do throws(Trouble) {
@@ -217,18 +233,6 @@ private func reportAsJSON(_ carried: borrowing Import, _ damaged: UInt64, _ outp
 }
 
 // MARK: Both
-
-extension OptionScanner {
-  /// The only operand; nil after the usage error, when it is missing.
-  @_lifetime(immortal)
-  fileprivate mutating func folder() -> RawSpan? {
-    guard operandCount == 1 else {
-      usage(operandCount == 0 ? "a DIR is missing" : "only one DIR at a time")
-      return nil
-    }
-    return operand(0)
-  }
-}
 
 extension Output {
   fileprivate mutating func counted(_ count: UInt64, _ noun: StaticString, _ after: StaticString) {
