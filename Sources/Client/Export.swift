@@ -1,5 +1,5 @@
-// Carries away what a node has: the vertices of its ring, then every bundle that they certify or that it holds a shard
-// of, each with as many shards as it needs, so that one export is enough by itself. Or the bundles of one file, which
+// Carries away what a mesh has: the vertices of the node's ring, then every bundle that they certify or that the node or
+// another member holds a shard of, each with as many shards as it needs, so that one export is enough by itself. Or the bundles of one file, which
 // its manifests name, wherever they are. Several bundles are under way at the same time; memory is the same for every
 // length.
 
@@ -11,7 +11,7 @@ import Wire
 public struct Export: ~Copyable {
   private static let window = Limits.retrievalsMax
   /// Vertices and bundles that are remembered so that each is taken once.
-  private static let seenSlots = 1 << 16
+  private static let seenSlots = 1 << 19
   private static let busyFor = Interval.seconds(25)
 
   struct Slot: BitwiseCopyable {
@@ -44,10 +44,12 @@ public struct Export: ~Copyable {
   private var fetched: Fetched?
   private var takesFile = false
   private var walkKind = ArchiveKind.vertex
+  /// The member whose bundles are walked through, then `walkKind` is the certificate; nil: the node itself.
+  private var member: UInt16?
   private var cursor: UInt64 = 0
   private var hasEnded = false
-  /// Bundles that wait for a slot: a vertex certifies at most six.
-  private var pending = InlineArray<8, Digest>(repeating: .zero)
+  /// Bundles that wait for a slot: at most those of one answer.
+  private var pending = InlineArray<40, Digest>(repeating: .zero)
   private var pendingCount = 0
   private let seen = Table<UInt64>(zeroed: Export.seenSlots)
   private var seenCount = 0
@@ -58,6 +60,8 @@ public struct Export: ~Copyable {
   public private(set) var incomplete: UInt64 = 0
   /// Shards written.
   public private(set) var shards: UInt64 = 0
+  /// Members that are not there or do not say what they hold.
+  public private(set) var silentMembers: UInt64 = 0
   /// Certificates written, besides those in vertices.
   public private(set) var certificates: UInt64 = 0
   /// Vertices written.
@@ -97,6 +101,11 @@ public struct Export: ~Copyable {
   public mutating func takeAll(_ progress: inout Progress) throws(Trouble) {
     try walk(.vertex, &progress)
     try walk(.shard, &progress)
+    member = 0
+    while let member {
+      try walk(.certificate, &progress)
+      if self.member != nil { self.member = member + 1 }
+    }
     // What was on its way here when somebody stored something just before.
     try walk(.vertex, &progress)
   }
@@ -202,6 +211,13 @@ public struct Export: ~Copyable {
     let (entry, cursor) = (slots[slot], cursor)
     if slot == Export.manifestSlot {
       client.get(Location(transaction: entry.bundle, bundle: .zero), request: UInt32(slot))
+    } else if slot == Export.window, let member {
+      let sinceHours = sinceHours
+      client.send(.list, request: UInt32(slot), contentBytes: 14) {
+        $0.u16(member)
+        $0.u32(sinceHours)
+        $0.u64(cursor)
+      }
     } else if slot == Export.window {
       client.send(.export, request: UInt32(slot), contentBytes: 9) {
         $0.u8(entry.kind.rawValue)
@@ -236,6 +252,7 @@ public struct Export: ~Copyable {
       case .exported:
         guard let item = try? ExportedView(answer.content) else { throw .connection(.malformed) }
         if slot == Export.window { try takeStep(item) } else { try take(item, slot) }
+      case .listed where slot == Export.window: try takePart(answer.content)
       case .retrieved where slot == Export.manifestSlot: try takeRecord(answer.content)
       case .failed: try takeFailure(slot, try Failure(answer.content))
       default: throw .connection(.malformed)
@@ -255,6 +272,23 @@ public struct Export: ~Copyable {
     guard !isManifest || depth < Limits.manifestLevelsMax else { throw .corrupt }
     if isManifest { manifests.write(record.body, at: depth * Limits.payloadBytes) }
     fetched = Fetched(bundle: retrieved.bundle, isManifest: isManifest, bodyBytes: record.body.byteCount)
+  }
+
+  private mutating func takePart(_ content: RawSpan) throws(Trouble) {
+    slots[Export.window].state = .free
+    guard let part = try? ListedView(content) else { throw .connection(.malformed) }
+    switch part.state {
+    case .end: member = nil
+    case .silent: silentMembers += 1
+    case .part:
+      for start in stride(from: 0, to: part.bundles.byteCount, by: 32) {
+        remember(Bytes32(part.bundles.extracting(start..<start + 32)))
+      }
+      // A member that goes round in circles is not followed.
+      guard part.cursor > cursor || part.cursor == 0 else { break }
+      cursor = part.cursor
+    }
+    hasEnded = part.state != .part || part.cursor == 0 || cursor != part.cursor
   }
 
   private mutating func takeStep(_ item: borrowing ExportedView) throws(Trouble) {

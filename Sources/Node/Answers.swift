@@ -60,6 +60,7 @@ extension LightNode where Flash: ~Copyable {
       }
     case .export: startExport(view.content, request: view.request, client: client, at: now)
     case .exportBundle: startBundleExport(view.content, request: view.request, client: client, at: now)
+    case .list: startList(view.content, request: view.request, client: client, at: now)
     case .importItem: importItem(view.content, request: view.request, client: client, at: now)
     case .status, .peers, .dag:
       answer(
@@ -111,6 +112,7 @@ extension LightNode where Flash: ~Copyable {
       endRetrieval(row)
     }
     forgetExports(of: client)
+    forgetList(of: client)
     forgetIntakes(of: client)
     clients[Int(client)] = Client()
   }
@@ -151,6 +153,7 @@ extension LightNode where Flash: ~Copyable {
     if let client = emitStored(into: &writer) { return client }
     if let client = emitRetrieved(into: &writer, at: now) { return client }
     if let client = emitExported(into: &writer, at: now) { return client }
+    if let client = emitListed(into: &writer) { return client }
     while answerCount > 0, answers[answerHead].isDone {
       answerHead = (answerHead + 1) % answers.count
       answerCount -= 1

@@ -9,7 +9,7 @@
 //   Serving     shards and knowledge for others
 //   Retrieval   bringing a transaction back
 //   Repair      bringing lost shards back
-//   Export      what a client carries away; Import: what it brings from elsewhere
+//   Export      what a client carries away; Import: what it brings from elsewhere; Holdings: what others could give
 //   Answers     what clients are told; Status: what they see
 
 import Coding
@@ -76,6 +76,9 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   let requestBuckets: Table<RequestBucket>
   let retrievals: Table<Retrieval>
   let exports: Table<Export>
+  let holdings = Region(byteCount: LightNode.holdingsBytes)
+  var telling = Telling()
+  var asking = Asking()
   var decoder: BundleWorkspace
   let watched: Table<Watched>
   var watchNext = 0
@@ -135,7 +138,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
         + Table<RequestBucket>.byteCount(RequestBucket.countMax)
         + Table<Client>.byteCount(Limits.clientsMax) + Table<Note>.byteCount(Note.countMax) + Limits.controlBytes
         + Table<Watched>.byteCount(Limits.uncertifiedMax) + Limits.vertexBytes
-        + Table<Export>.byteCount(Export.countMax)
+        + Table<Export>.byteCount(Export.countMax) + Self.holdingsBytes
         + Limits.bundleBytes + Limits.bundleTransactionsMax * 32)
     return plan
   }
@@ -245,6 +248,8 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     case .wantShard: receiveWantShard(frame.content, from: member, at: now)
     case .find: receiveFind(frame.content, from: member, at: now)
     case .found: receiveFound(frame.content, from: member, at: now)
+    case .listHoldings: receiveListHoldings(frame.content, from: member, at: now)
+    case .holdings: receiveHoldings(frame.content, from: member, at: now)
     default: break  // a newer node's frame: skipped
     }
   }
@@ -300,6 +305,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     tickIntakes(at: now)
     tickRetrievals(at: now)
     tickServing(at: now)
+    tickHoldings(at: now)
     tickErrands(at: now)
     tickRepair(at: now)
     tickOutbox(at: now)
@@ -348,7 +354,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     earliest = min(earliest, bundlerDeadline)
     earliest = min(earliest, leavingDeadline)
     earliest = min(earliest, retrievalDeadline)
-    earliest = min(earliest, errandDeadline)
+    earliest = min(earliest, min(errandDeadline, holdingsDeadline))
     earliest = min(earliest, min(mend.nextAt, scan.nextAt))
     return min(earliest, outboxReplayAt)
   }
@@ -442,7 +448,8 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     case .rotten(let ticket), .unreadable(let ticket, _):
       statistics.rottenReads += 1
       notLoaded(Ticket(rawValue: ticket), at: now)
-    case .located(let ticket, let bundle, _): located(Ticket(rawValue: ticket), bundle: bundle, at: now)
+    case .located(let ticket, let bundle, let cursor):
+      located(Ticket(rawValue: ticket), bundle: bundle, cursor, at: now)
     case .damaged(let damage):
       statistics.damaged += 1
       note(.warning, .damaged, damage.key)
@@ -455,7 +462,7 @@ struct Ticket: Equatable, BitwiseCopyable {
   enum Purpose: UInt8, BitwiseCopyable {
     case none = 0
     case ownShard, heldShard, accept, retrievalLoad, retrievalLocate, serve, findLoad, findLocate, mendLoad,
-      scanLoad, outboxLoad, exportLoad, intakeLoad
+      scanLoad, outboxLoad, exportLoad, intakeLoad, tellLocate
   }
   var rawValue: UInt32
   init(rawValue: UInt32) { self.rawValue = rawValue }
@@ -503,14 +510,16 @@ extension LightNode where Flash: ~Copyable {
     case .outboxLoad: outboxEnded()
     case .exportLoad: exportLoaded(ticket, slot: nil)
     case .intakeLoad: intakeLoaded(ticket, slot: nil, at: now)
+    case .tellLocate: told(nil, nil, at: now)
     default: break
     }
   }
 
-  private mutating func located(_ ticket: Ticket, bundle: Digest, at now: Instant) {
+  private mutating func located(_ ticket: Ticket, bundle: Digest, _ cursor: StoreCursor, at now: Instant) {
     switch ticket.purpose {
     case .retrievalLocate: retrievalLocated(ticket, bundle: bundle, at: now)
     case .findLocate: errandLocated(ticket, bundle: bundle, at: now)
+    case .tellLocate: told(bundle, cursor, at: now)
     default: break
     }
   }

@@ -25,6 +25,8 @@
   public static let exportBundle = ControlType(code: 7)
   /// flags u8 (`ImportFlags`), kind u8 (`ArchiveKind`), content.
   public static let importItem = ControlType(code: 8)
+  /// member u16 (its number in the node's table), since u32 (hours), cursor u64 (0: from the start): what it holds.
+  public static let list = ControlType(code: 9)
 
   /// transaction id 32: recorded in the node's own log, survives its power cut.
   public static let accepted = ControlType(code: 129)
@@ -44,6 +46,8 @@
   public static let exported = ControlType(code: 136)
   /// `Imported`.
   public static let imported = ControlType(code: 137)
+  /// `ListedView`.
+  public static let listed = ControlType(code: 138)
 }
 
 /// What the submitter of a transaction waits for.
@@ -301,6 +305,44 @@ public struct ExportedView: ~Escapable {
     writer.u8(kind.rawValue)
     writer.u8(UInt8(truncatingIfNeeded: left))
     writer.u32(ageHours)
+    writer.u64(cursor)
+  }
+}
+
+/// What a member holds: state u8, cursor u64, bundle ids of 32 B.
+public struct ListedView: ~Escapable {
+  /// What the answer is.
+  public enum State: UInt8, BitwiseCopyable, Sendable {
+    /// There is no member with this number, nor with a higher one.
+    case end = 0
+    /// Ids follow.
+    case part = 1
+    /// The member is not there, or does not say.
+    case silent = 2
+  }
+  /// What the answer is.
+  public let state: State
+  /// Where the next part begins; 0 when there is none.
+  public let cursor: UInt64
+  /// The ids, 32 B each.
+  public let bundles: RawSpan
+
+  /// Bytes before the ids.
+  public static let headBytes = 9
+  /// Reads the content.
+  @_lifetime(copy content)
+  public init(_ content: RawSpan) throws(WireError) {
+    var reader = ByteReader(content)
+    guard let state = State(rawValue: try reader.u8()) else { throw .badValue }
+    self.state = state
+    cursor = try reader.u64()
+    guard reader.remaining % 32 == 0 else { throw .truncated }
+    guard reader.remaining / 32 <= HoldingsFrame.countMax else { throw .tooLong }
+    bundles = reader.rest()
+  }
+  /// Writes what comes before the ids.
+  public static func emitHead(_ state: State, cursor: UInt64, into writer: inout ByteWriter) {
+    writer.u8(state.rawValue)
     writer.u64(cursor)
   }
 }

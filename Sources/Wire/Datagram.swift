@@ -261,6 +261,10 @@ public struct CookieView: ~Escapable {
   public static let pingAnswer = FrameType(code: 22)
   /// The member whose id begins with these 8 bytes does not answer the sender.
   public static let suspect = FrameType(code: 23)
+  /// `ListHoldingsFrame`: which bundles do you hold?
+  public static let listHoldings = FrameType(code: 30)
+  /// `HoldingsFrame`: these.
+  public static let holdings = FrameType(code: 31)
 }
 
 /// Walks the frames of a datagram.

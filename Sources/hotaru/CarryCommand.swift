@@ -10,13 +10,13 @@ private let exportHelp: StaticString = """
   usage: hotaru export [--since TIME] [--json] [--home DIR] DIR [ID]...
 
   Writes into the folder DIR, such as one on a USB stick, what hotaru import brings into another mesh
-  of the same network: with IDs, what they name, wherever it is (ID.KEY is understood too); without,
-  the newest vertices, and every bundle that they certify or that this node holds a part of. Shards
-  that are elsewhere are fetched, so that the folder is enough by itself; in a large mesh, exports of
-  several nodes into one folder add up. DIR is made when it is not there; what is in it stays.
+  of the same network: all that this node and the members it reaches hold, and the newest vertices;
+  or with IDs only what they name (ID.KEY is understood too). What other nodes hold is fetched, so that
+  the folder is enough by itself; exports of several nodes into one folder add up. DIR is made when
+  it is not there; what is in it stays.
 
-    --since TIME  only what came to this node within TIME, with a unit: 12h, 2d. Bundles count in
-                  hours in which the node ran, vertices by its clock; parts of an hour count as one.
+    --since TIME  only what was stored within TIME, with a unit: 12h, 2d. Bundles count in hours in
+                  which their holder ran, vertices by this node's clock; parts of an hour count as one.
     --json        end with one JSON object
     --home DIR    the home of the running node
 
@@ -91,6 +91,10 @@ private func report(_ export: borrowing Export, _ name: RawSpan, _ elapsed: Inte
   output.text(" in ")
   output.duration(elapsed)
   output.newline()
+  if export.silentMembers > 0 {
+    output.counted(export.silentMembers, "member", " ")
+    output.line("did not say what they hold: export there too, when they can be reached")
+  }
   if export.incomplete > 0 {
     output.text("of ")
     output.counted(export.incomplete, "other bundle", " ")
@@ -101,6 +105,7 @@ private func report(_ export: borrowing Export, _ name: RawSpan, _ elapsed: Inte
 private func reportAsJSON(_ export: borrowing Export, _ output: inout Output) {
   output.figure("{\"bundles\":", export.bundles)
   output.figure(",\"incomplete\":", export.incomplete)
+  output.figure(",\"silent_members\":", export.silentMembers)
   output.figure(",\"shards\":", export.shards)
   output.figure(",\"certificates\":", export.certificates)
   output.figure(",\"vertices\":", export.vertices)

@@ -80,6 +80,33 @@ extension VirtualMesh {
     }
   }
 
+  /// The answer to a question for a part of what a member holds.
+  func listed(_ member: UInt16, since hours: UInt32 = .max, cursor: UInt64 = 0, at index: Int)
+    -> (state: ListedView.State, cursor: UInt64, bundles: [Digest])?
+  {
+    let content =
+      withUnsafeBytes(of: member) { [UInt8]($0) } + withUnsafeBytes(of: hours) { [UInt8]($0) }
+      + withUnsafeBytes(of: cursor) { [UInt8]($0) }
+    guard let answer = wait(tell(.list, content, to: index), at: index), answer.type == .listed,
+      let view = try? ListedView(answer.content.span.bytes)
+    else { return nil }
+    let bundles = stride(from: 0, to: view.bundles.byteCount, by: 32).map {
+      Bytes32(view.bundles.extracting($0..<$0 + 32))
+    }
+    return (view.state, view.cursor, bundles)
+  }
+
+  /// What a member holds, as it says to node `index`.
+  func list(_ member: UInt16, since hours: UInt32 = .max, at index: Int) -> [Digest] {
+    var (bundles, cursor): ([Digest], UInt64) = ([], 0)
+    repeat {
+      guard let part = listed(member, since: hours, cursor: cursor, at: index) else { break }
+      bundles += part.bundles
+      cursor = part.cursor
+    } while cursor != 0
+    return bundles
+  }
+
   /// What `hotaru export` writes.
   func export(from index: Int) -> [Carried] {
     var carried: [Carried] = []
@@ -356,6 +383,37 @@ extension ShardLog where Flash: ~Copyable {
     #expect(counts == [.failed(.full): 3], "\(counts)")
   }
 
+  /// Who exports learns of everything that somebody holds, in parts, and whose question is lost asks again.
+  @Test(arguments: 1...3 as ClosedRange<UInt64>) func membersSayWhatTheyHold(_ seed: UInt64) throws {
+    let mesh = VirtualMesh(nodes: 6, seed: seed)
+    mesh.run(for: .seconds(3))
+    var requests: [UInt32] = []
+    for _ in 0..<60 {
+      requests.append(mesh.submit(mesh.random.bytes(200), flags: [.full, .flush], to: 1))
+      mesh.run(for: .milliseconds(20))
+    }
+    let bundles = Set(requests.compactMap { mesh.stored($0, at: 1)?.location.bundle })
+    try #require(bundles.count == 60)
+    mesh.lossPercent = 10
+    var found = Set(mesh.walk(.shard, at: 0).map { Bytes32($0.bytes.span.bytes) })
+    #expect(found.count < 60)
+    for member: UInt16 in 0..<5 {
+      let listed = mesh.list(member, at: 0)
+      #expect(Set(listed).count == listed.count, "seed \(seed)")
+      found.formUnion(listed)
+    }
+    #expect(found == bundles, "seed \(seed)")
+    mesh.lossPercent = 0
+    #expect(mesh.listed(5, at: 0)?.state == .end)
+    mesh.skip(.hours(30))
+    _ = try #require(mesh.stored(mesh.submit(mesh.random.bytes(200), flags: [.full, .flush], to: 1), at: 1))
+    #expect(Set((0..<5).flatMap { mesh.list($0, since: 29, at: 0) }).count == 1)
+    #expect(Set((0..<5).flatMap { mesh.list($0, since: 31, at: 0) }).count > 55)
+    mesh.kill(3)
+    mesh.run(for: .seconds(10))
+    #expect((0..<5).filter { mesh.listed($0, at: 0)?.state == .silent }.count == 1)
+  }
+
   /// A bundle's age is the holder's powered time, a vertex' the node's clock.
   @Test func agesAreTold() throws {
     let mesh = VirtualMesh(nodes: 2, seed: 7)
@@ -405,7 +463,7 @@ extension ShardLog where Flash: ~Copyable {
     let (town, kept) = try town(bodies: 2, seed: seed)
     let items = town.export(from: 0)
     for _ in 0..<400 {
-      let type = [ControlType.export, .exportBundle, .importItem][town.random.below(3)]
+      let type = [ControlType.export, .exportBundle, .importItem, .list][town.random.below(4)]
       var content = town.random.bytes(town.random.below(60))
       if town.random.below(2) == 0, !content.isEmpty { content[0] = UInt8(town.random.below(6)) }
       if town.random.below(3) == 0 {

@@ -551,6 +551,22 @@ func refusal(of bytes: [UInt8], _ body: (RawSpan) throws(WireError) -> Void) -> 
     #expect(refused(record: patched(record, at: 8, longest[0] + 1, longest[1], longest[2], longest[3])) == .tooLong)
     #expect(refused(record: patched(record, at: 11, 0x80)) == .tooLong)
   }
+  @Test func holdingsOfAnotherLengthRefused() {
+    let frame = bytes(Goldens.holdings)
+    func refused(_ count: Int) -> WireError? {
+      let bytes = Array(frame.prefix(12)) + pattern(1, count)
+      return refusal(of: bytes) { bytes throws(WireError) in _ = try HoldingsFrame(bytes) }
+    }
+    #expect(refused(0) == nil)
+    #expect(refused(33 * 32) == nil)
+    #expect(refused(34 * 32) == .tooLong)
+    #expect(refused(31) == .truncated)
+    let listed = Array(bytes(Goldens.listed).dropFirst(ControlView.headBytes))
+    for state: UInt8 in [3, 255] {
+      let changed = patched(listed, at: 0, state)
+      #expect(refusal(of: changed) { bytes throws(WireError) in _ = try ListedView(bytes) } == .badValue)
+    }
+  }
   @Test func exportedOfNoKindRefused() {
     let content = Array(bytes(Goldens.exported).dropFirst(ControlView.headBytes))
     for kind: UInt8 in [4, 5, 255] {

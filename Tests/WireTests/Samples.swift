@@ -140,6 +140,18 @@ extension Sample {
       let frame = try FindFrame(bytes.span.bytes)
       return written { frame.emit(into: &$0) }
     },
+    Sample("list holdings frame", Goldens.listHoldings) { bytes throws(WireError) in
+      let frame = try ListHoldingsFrame(bytes.span.bytes)
+      return written { frame.emit(into: &$0) }
+    },
+    Sample("holdings frame", Goldens.holdings, isClosed: false) { bytes throws(WireError) in
+      let frame = try HoldingsFrame(bytes.span.bytes)
+      let (query, cursor, bundles) = (frame.query, frame.cursor, array(frame.bundles))
+      return written {
+        HoldingsFrame.emitHead(query: query, cursor: cursor, into: &$0)
+        $0.array(bundles)
+      }
+    },
     Sample("found frame, absent", Goldens.foundAbsent, recodeFound),
     Sample("found frame, holds", Goldens.foundHolds, recodeFound),
     Sample("found frame, knows", Goldens.foundKnows, recodeFound),
@@ -161,6 +173,8 @@ extension Sample {
     Sample("import message", Goldens.importItem, isClosed: false, recodeControl),
     Sample("exported message", Goldens.exported, isClosed: false, recodeControl),
     Sample("imported message", Goldens.imported, isClosed: false, recodeControl),
+    Sample("list message", Goldens.list, isClosed: false, recodeControl),
+    Sample("listed message", Goldens.listed, isClosed: false, recodeControl),
   ]
 
   static let archive: [Sample] = [
@@ -393,6 +407,13 @@ private func recodeControlContent(_ type: ControlType, _ bytes: [UInt8]) throws(
     var entries: [VertexEntry] = []
     while reader.remaining > 0 { entries.append(try VertexEntry(&reader)) }
     return written { for entry in entries { entry.emit(into: &$0) } }
+  case .listed:
+    let view = try ListedView(bytes.span.bytes)
+    let (state, cursor, bundles) = (view.state, view.cursor, array(view.bundles))
+    return written {
+      ListedView.emitHead(state, cursor: cursor, into: &$0)
+      $0.array(bundles)
+    }
   case .exported:
     let view = try ExportedView(bytes.span.bytes)
     let (kind, left, ageHours, cursor, rest) = (view.kind, view.left, view.ageHours, view.cursor, array(view.bytes))

@@ -253,6 +253,8 @@ CONTROL |= {
     "importItem": control(8, 8, u8(3) + u8(3) + VERTEX_SMALL),
     "exported": control(136, 6, u8(3) + u8(1) + u32(26) + u64(7 << 32 | 10) + VERTEX_SMALL),
     "imported": control(137, 8, u8(2)),
+    "list": control(9, 9, u16(3) + u32(48) + u64(7 << 32 | 9)),
+    "listed": control(138, 9, u8(1) + u64(8 << 32 | 9) + BUNDLE + TARGET),
 }
 
 
@@ -309,6 +311,8 @@ WIRE = {
     "emptyFrontier": u8(2) + u64(0) + u64(2 ** 64 - 1),
     "vertexList": u64(0x1122_3344_5566_7788) + u64(9),
     "find": u32(21) + u8(1) + TARGET,
+    "listHoldings": u32(21) + u32(48) + u64(7 << 32 | 9),
+    "holdings": u32(21) + u64(8 << 32 | 9) + BUNDLE + TARGET,
     "foundAbsent": u32(21) + u8(0),
     "foundHolds": u32(21) + u8(1) + BUNDLE + u8(2) + u8(4) + u8(3)
     + b"".join(HOLDERS[i].public[:8] for i in range(4)),
