@@ -101,6 +101,9 @@ public struct RingCache: ~Copyable {
 
   // MARK: Looking
 
+  /// The slot that is overwritten next: from here on, round the ring, the vertices lie as they came.
+  public var oldest: Int { cursor }
+
   /// The slot of the vertex `id`, or nil. O(1).
   public func slot(of id: Digest) -> Int? {
     var next = headsByID[bucket(id.prefix)]

@@ -263,7 +263,7 @@ import Wire
 }
 
 /// Makes the names in `folder` durable. False when that fails.
-func synchronizeFolder(_ folder: borrowing Path) -> Bool {
+public func synchronizeFolder(_ folder: borrowing Path) -> Bool {
   let descriptor = folder.open(O_RDONLY | O_DIRECTORY)
   guard descriptor >= 0 else { return false }
   defer { close(descriptor) }

@@ -77,6 +77,10 @@ extension LightNode where Flash: ~Copyable {
       if !retrieve(location, client: client, request: view.request, isInternal: false, at: now) {
         fail(.busy, view.request, client)
       }
+    case .export: startExport(view.content, request: view.request, client: client, at: now)
+    case .exportBundle: startBundleExport(view.content, request: view.request, client: client, at: now)
+    case .list: startList(view.content, request: view.request, client: client, at: now)
+    case .importItem: importItem(view.content, request: view.request, client: client, at: now)
     case .status, .peers, .dag:
       answer(
         Answer(type: ControlType(code: view.type.code | 0x80).listAnswer, client: client, request: view.request))
@@ -125,6 +129,9 @@ extension LightNode where Flash: ~Copyable {
     where retrievals[row].stage != .free && !retrievals[row].isInternal && retrievals[row].client == client {
       endRetrieval(row)
     }
+    forgetExports(of: client)
+    forgetList(of: client)
+    forgetIntakes(of: client)
     clients[Int(client)] = Client()
   }
 
@@ -139,6 +146,7 @@ extension LightNode where Flash: ~Copyable {
       if !retrievals[row].isInternal { fail(reason, retrievals[row].request, retrievals[row].client) }
       endRetrieval(row)
     }
+    failIntakes(reason)
   }
 
   private mutating func failWaiter(_ waiter: Waiter, _ reason: FailureReason) {
@@ -162,6 +170,8 @@ extension LightNode where Flash: ~Copyable {
   mutating func emitAnswer(into writer: inout ByteWriter, at now: Instant) -> UInt32? {
     if let client = emitStored(into: &writer) { return client }
     if let client = emitRetrieved(into: &writer, at: now) { return client }
+    if let client = emitExported(into: &writer, at: now) { return client }
+    if let client = emitListed(into: &writer) { return client }
     while answerCount > 0, answers[answerHead].isDone {
       answerHead = (answerHead + 1) % answers.count
       answerCount -= 1
@@ -187,6 +197,11 @@ extension LightNode where Flash: ~Copyable {
   }
 
   private func emitPlain(_ answer: Answer, into writer: inout ByteWriter) {
+    if answer.type == .imported {
+      ControlView.emitHead(.imported, request: answer.request, contentBytes: 1, into: &writer)
+      writer.u8(answer.found)
+      return
+    }
     if answer.type == .accepted {
       ControlView.emitHead(.accepted, request: answer.request, contentBytes: 32, into: &writer)
       writer.bytes32(answer.transaction)
@@ -223,9 +238,20 @@ extension LightNode where Flash: ~Copyable {
   }
 
   private mutating func emitRetrieved(into writer: inout ByteWriter, at now: Instant) -> UInt32? {
+    // The shards of a bundle follow each other.
+    for row in 0..<retrievals.count where retrievals[row].stage == .ready && retrievals[row].emittedCount > 0 {
+      guard !clients[Int(retrievals[row].client)].isBlocked else { continue }
+      let client = retrievals[row].client
+      emitPiece(row, into: &writer)
+      return client
+    }
     for row in 0..<retrievals.count where retrievals[row].stage == .ready && !retrievals[row].isInternal {
       let retrieval = retrievals[row]
       guard !clients[Int(retrieval.client)].isBlocked else { continue }
+      if retrieval.wantsShards {
+        emitPiece(row, into: &writer)
+        return retrieval.client
+      }
       let isGood = emitRecord(row, into: &writer)
       if !isGood {
         ControlView.emitHead(.failed, request: retrieval.request, contentBytes: 3, into: &writer)

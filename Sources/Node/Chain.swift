@@ -139,6 +139,14 @@ extension LightNode where Flash: ~Copyable {
       mesh.blame(member)
       return
     }
+    take(record, vertex, id: id, from: member, at: now)
+  }
+
+  /// Takes a vertex with a right signature into the ring, and looks at what it carries. `member` is nil when it came by
+  /// hand.
+  mutating func take(
+    _ record: borrowing RecordView, _ vertex: borrowing VertexView, id: Digest, from member: Int?, at now: Instant
+  ) {
     if record.author == identity.publicKey {
       // The own earlier life; a higher epoch means that this home was restored from a backup.
       if record.sequence.epoch > epoch {
@@ -151,7 +159,7 @@ extension LightNode where Flash: ~Copyable {
       mesh.members[author].epoch = max(mesh.members[author].epoch, record.sequence.epoch)
     }
     switch ring.insert(
-      bytes, id: id, author: record.author, sequence: record.sequence, parents: vertex, isOwn: false)
+      record.bytes, id: id, author: record.author, sequence: record.sequence, parents: vertex, isOwn: false)
     {
     case .duplicate: return
     case .equivocation(let slot):
@@ -162,22 +170,30 @@ extension LightNode where Flash: ~Copyable {
     case .inserted: break
     }
     statistics.verticesHeard += 1
-    gossip.spread(bytes, id: id, from: member, in: &mesh, at: now)
+    gossip.spread(record.bytes, id: id, from: member, in: &mesh, at: now)
     for index in 0..<vertex.parentCount {
       let parent = vertex.parent(index)
-      if !ring.isHereOrGone(parent) {
-        gossip.heard(of: parent.prefix, from: member, after: .milliseconds(20), at: now)
+      guard !ring.isHereOrGone(parent) else { continue }
+      if let asked = member ?? firstAlive {
+        gossip.heard(of: parent.prefix, from: asked, after: .milliseconds(20), at: now)
+      } else {
+        ring.bury(prefix: parent.prefix)
       }
     }
     var items = vertex.allItems
     while let item = items.next() {
       switch item.tag {
       case .transaction: heardTransaction(item.content, author: record.author, from: member, at: now)
-      case .certificate: heardCertificate(item.content, at: now)
-      case .receipt: heardReceipt(item.content, at: now)
+      case .certificate: if member != nil || isOfThisMesh(item.content) { heardCertificate(item.content, at: now) }
+      case .receipt: if member != nil { heardReceipt(item.content, at: now) }
       default: break
       }
     }
+  }
+
+  private var firstAlive: Int? {
+    for member in 0..<mesh.members.count where mesh.members[member].isAlive { return member }
+    return nil
   }
 
   private mutating func equivocated(_ slot: Int, _ record: borrowing RecordView, at now: Instant) {

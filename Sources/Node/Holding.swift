@@ -299,8 +299,9 @@ extension LightNode where Flash: ~Copyable {
     if let merged = try? CertificateView(writer.written) { keep(merged) }
   }
 
-  /// A transaction rode in a vertex: only what concerns this node's shards is looked at.
-  mutating func heardTransaction(_ bytes: RawSpan, author: NodeID, from member: Int, at now: Instant) {
+  /// A transaction rode in a vertex: only what concerns this node's shards is looked at. What has come by hand
+  /// (`member` is nil) asks nobody for repair.
+  mutating func heardTransaction(_ bytes: RawSpan, author: NodeID, from member: Int?, at now: Instant) {
     guard let record = try? RecordView(bytes) else {
       mesh.counters.malformed += 1
       return
@@ -315,7 +316,7 @@ extension LightNode where Flash: ~Copyable {
       guard let renew = try? Renew(record.body), store.holds(.shard, renew.bundle), isSigned(record) else { return }
       heardWord(renew.bundle, author: record.author, hours: renew.storedForHours, at: now)
     case .repairRequest:
-      guard let request = try? RepairRequest(record.body), isSigned(record) else { return }
+      guard let member, let request = try? RepairRequest(record.body), isSigned(record) else { return }
       heardRepairRequest(request.target, author: record.author, from: member, at: now)
     case .repairAcknowledgement:
       guard let heard = try? RepairAcknowledgement(record.body), isSigned(record) else { return }

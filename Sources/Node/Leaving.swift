@@ -67,11 +67,13 @@ struct Leaving: BitwiseCopyable {
   var certifiedCount = 0
   /// Waiters whose answer waits to be written.
   var readyCount = 0
-  /// Nothing is left to be done but those answers.
+  /// Nothing is placed from here: nothing is left but those answers, or it has come by hand and is looked at first.
   var isDone = false
   var lastRefusal = FailureReason.timeout
   /// Rebuilt shards of a bundle that exists already.
   var isRepair = false
+  /// Whether it has come by hand, and how far it is.
+  var intake = Intake()
   /// The bundle that this one replaces, to be released when this one is full; zero for none.
   var replaces = Digest.zero
 
@@ -197,7 +199,7 @@ extension LightNode where Flash: ~Copyable {
     return (slot, index)
   }
 
-  private mutating func appendOwnShard(_ slot: Int, _ index: Int, at now: Instant) {
+  mutating func appendOwnShard(_ slot: Int, _ index: Int, at now: Instant) {
     var storage = InlineArray<64, UInt8>(repeating: 0)
     var span = storage.mutableSpan
     var holders = unsafe ByteWriter(span.mutableBytes)
@@ -237,6 +239,12 @@ extension LightNode where Flash: ~Copyable {
       return
     }
     recentAuthors.stored(identity.publicKey, at: now)
+    if leaving[slot].intake.isAlone(index) {
+      // Kept so that the bundle can be brought back; nobody counts on two shards of one holder.
+      leaving[slot].shards[index].progress = .stored
+      endIntakeWhenPlaced(slot, at: now)
+      return
+    }
     let receipt = identity.receipt(
       bundle: leaving[slot].bundle, index: UInt8(index), storedForHours: leaving[slot].storedForHours, in: network)
     credit(slot, receipt, at: now)
@@ -320,6 +328,7 @@ extension LightNode where Flash: ~Copyable {
       return
     }
     if mend.wantsReceipts, mend.bundle == bundle { mendReceipt(receipt, at: now) }
+    if intakeReceipt(bundle, receipt, from: member, at: now) { return }
     for slot in 0..<leaving.count
     where leaving[slot].isUsed && !leaving[slot].isDone && leaving[slot].bundle == bundle {
       let index = Int(receipt.index)
@@ -357,6 +366,8 @@ extension LightNode where Flash: ~Copyable {
     if leaving[slot].isFull {
       certify(slot, at: now)
       finishLeaving(slot, at: now)
+    } else if leaving[slot].intake.stage == .placing {
+      endIntakeWhenPlaced(slot, at: now)
     }
   }
 
@@ -417,10 +428,12 @@ extension LightNode where Flash: ~Copyable {
   }
 
   private mutating func tickLeaving(_ slot: Int, at now: Instant) {
+    if leaving[slot].intake.stage == .placing, endIntakeWhenPlaced(slot, at: now) { return }
     if now >= leaving[slot].retryAt {
       leaving[slot].retryAt = .never
       if nextPlace(for: leaving[slot].bundle, excluding: leaving[slot].tried, at: now) == .nobody {
-        rest(slot, at: now)
+        // What has come by hand ends with the last answer.
+        if leaving[slot].intake.stage == .none { rest(slot, at: now) }
       } else {
         placeShards(slot, at: now)
       }
@@ -456,7 +469,7 @@ extension LightNode where Flash: ~Copyable {
 
   var leavingDeadline: Instant {
     guard leavingCount > 0 else { return .never }
-    var earliest = Instant.never
+    var earliest = intakeDeadline
     for slot in 0..<leaving.count where leaving[slot].isUsed && !leaving[slot].isDone {
       earliest = min(earliest, leaving[slot].retryAt)
       earliest = min(earliest, leaving[slot].startedAt + Limits.placeTimeout)
@@ -470,11 +483,15 @@ extension LightNode where Flash: ~Copyable {
     return earliest
   }
 
-  private mutating func finishLeaving(_ slot: Int, at now: Instant) {
+  mutating func finishLeaving(_ slot: Int, at now: Instant) {
     certify(slot, at: now)
     for index in 0..<leaving[slot].waiterCount { answerStored(slot, index, isLast: true) }
     if leaving[slot].isFull && !leaving[slot].replaces.isZero { releaseOwn(leaving[slot].replaces, at: now) }
-    if leaving[slot].isRepair { statistics.bundlesRepaired += 1 }
+    if leaving[slot].intake.stage != .none {
+      answerIntake(slot, .new)
+    } else if leaving[slot].isRepair {
+      statistics.bundlesRepaired += 1
+    }
     if !leaving[slot].isFull { scan.isDue = true }
     endLeaving(slot)
   }
@@ -483,6 +500,7 @@ extension LightNode where Flash: ~Copyable {
   private mutating func abandon(_ slot: Int, at now: Instant) {
     statistics.bundlesFailed += 1
     if !leaving[slot].isRepair { releaseOwn(leaving[slot].bundle, at: now) }
+    failIntake(slot, leaving[slot].lastRefusal)
     var hasOutbox = false
     for index in 0..<leaving[slot].waiterCount {
       let waiter = leavingWaiters[slot * Limits.bundleTransactionsMax + index]
@@ -497,7 +515,7 @@ extension LightNode where Flash: ~Copyable {
     endLeaving(slot)
   }
 
-  private mutating func endLeaving(_ slot: Int) {
+  mutating func endLeaving(_ slot: Int) {
     for index in 0..<Int(leaving[slot].redundancy.shards) where leaving[slot].shards[index].progress == .offered {
       if let member = leaving[slot].shards[index].place.index, mesh.members[member].transfers > 0 {
         mesh.members[member].transfers -= 1

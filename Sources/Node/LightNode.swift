@@ -9,6 +9,7 @@
 //   Serving     shards and knowledge for others
 //   Retrieval   bringing a transaction back
 //   Repair      bringing lost shards back
+//   Export      what a client carries away; Import: what it brings from elsewhere; Holdings: what others could give
 //   Answers     what clients are told; Status: what they see
 
 import Coding
@@ -75,6 +76,10 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   var wordCount = 0
   let requestBuckets: Table<RequestBucket>
   let retrievals: Table<Retrieval>
+  let exports: Table<Export>
+  let holdings = Region(byteCount: LightNode.holdingsBytes)
+  var telling = Telling()
+  var asking = Asking()
   var decoder: BundleWorkspace
   let watched: Table<Watched>
   var watchNext = 0
@@ -134,6 +139,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
         + Table<RequestBucket>.byteCount(RequestBucket.countMax)
         + Table<Client>.byteCount(Limits.clientsMax) + Table<Note>.byteCount(Note.countMax) + Limits.controlBytes
         + Table<Watched>.byteCount(Limits.uncertifiedMax) + Limits.vertexBytes
+        + Table<Export>.byteCount(Export.countMax) + Self.holdingsBytes
         + Limits.bundleBytes + Limits.bundleTransactionsMax * 32)
     return plan
   }
@@ -191,6 +197,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     words = Table(repeating: Word(), count: Word.countMax)
     requestBuckets = Table(repeating: RequestBucket(), count: RequestBucket.countMax)
     retrievals = Table(repeating: Retrieval(), count: Limits.retrievalsMax)
+    exports = Table(repeating: Export(), count: Export.countMax)
     decoder = BundleWorkspace()
     clients = Table(repeating: Client(), count: Limits.clientsMax)
     answers = Table(unwritten: Limits.requestsMax)
@@ -263,6 +270,8 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     case .wantShard: receiveWantShard(frame.content, from: member, at: now)
     case .find: receiveFind(frame.content, from: member, at: now)
     case .found: receiveFound(frame.content, from: member, at: now)
+    case .listHoldings: receiveListHoldings(frame.content, from: member, at: now)
+    case .holdings: receiveHoldings(frame.content, from: member, at: now)
     default: break  // a newer node's frame: skipped
     }
   }
@@ -284,6 +293,9 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     case .bundle:
       return isReady(for: .signature) && (leavingCount < Limits.leavingMax || bundler.fits(Limits.recordBytes))
     case .retrieval: return hasFreeRetrieval
+    case .export: return hasFreeExport
+    case .importBundle: return isReady(for: .signature) && leavingCount < Limits.leavingMax / 2
+    case .importVertex: return mesh.queue.freeCount > Limits.sendQueueReserve
     case .answer: return true
     }
   }
@@ -312,8 +324,10 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     tickReconciliation(at: now)
     repeatArrivals(at: now)
     tickLeaving(at: now)
+    tickIntakes(at: now)
     tickRetrievals(at: now)
     tickServing(at: now)
+    tickHoldings(at: now)
     tickErrands(at: now)
     tickRepair(at: now)
     tickOutbox(at: now)
@@ -375,7 +389,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     earliest = min(earliest, bundlerDeadline)
     earliest = min(earliest, leavingDeadline)
     earliest = min(earliest, retrievalDeadline)
-    earliest = min(earliest, errandDeadline)
+    earliest = min(earliest, min(errandDeadline, holdingsDeadline))
     earliest = min(earliest, min(mend.nextAt, scan.nextAt))
     return min(earliest, outboxReplayAt)
   }
@@ -473,7 +487,8 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     case .rotten(let ticket), .unreadable(let ticket, _):
       statistics.rottenReads += 1
       notLoaded(Ticket(rawValue: ticket), at: now)
-    case .located(let ticket, let bundle, _): located(Ticket(rawValue: ticket), bundle: bundle, at: now)
+    case .located(let ticket, let bundle, let cursor):
+      located(Ticket(rawValue: ticket), bundle: bundle, cursor, at: now)
     case .damaged(let damage):
       statistics.damaged += 1
       note(.warning, .damaged, damage.key)
@@ -486,7 +501,7 @@ struct Ticket: Equatable, BitwiseCopyable {
   enum Purpose: UInt8, BitwiseCopyable {
     case none = 0
     case ownShard, heldShard, accept, retrievalLoad, retrievalLocate, serve, findLoad, findLocate, mendLoad,
-      scanLoad, outboxLoad
+      scanLoad, outboxLoad, exportLoad, intakeLoad, tellLocate
   }
   var rawValue: UInt32
   init(rawValue: UInt32) { self.rawValue = rawValue }
@@ -517,6 +532,8 @@ extension LightNode where Flash: ~Copyable {
     case .mendLoad: mendLoaded(ticket, slot: slot, at: now)
     case .scanLoad: scanLoaded(ticket, slot: slot, at: now)
     case .outboxLoad: outboxLoaded(ticket, slot: slot, at: now)
+    case .exportLoad: exportLoaded(ticket, slot: slot)
+    case .intakeLoad: intakeLoaded(ticket, slot: slot, at: now)
     default: store.free(slot)
     }
   }
@@ -530,14 +547,18 @@ extension LightNode where Flash: ~Copyable {
     case .mendLoad: mendAbandon(at: now)
     case .scanLoad: scanEnded()
     case .outboxLoad: outboxEnded()
+    case .exportLoad: exportLoaded(ticket, slot: nil)
+    case .intakeLoad: intakeLoaded(ticket, slot: nil, at: now)
+    case .tellLocate: told(nil, nil, at: now)
     default: break
     }
   }
 
-  private mutating func located(_ ticket: Ticket, bundle: Digest, at now: Instant) {
+  private mutating func located(_ ticket: Ticket, bundle: Digest, _ cursor: StoreCursor, at now: Instant) {
     switch ticket.purpose {
     case .retrievalLocate: retrievalLocated(ticket, bundle: bundle, at: now)
     case .findLocate: errandLocated(ticket, bundle: bundle, at: now)
+    case .tellLocate: told(bundle, cursor, at: now)
     default: break
     }
   }

@@ -243,6 +243,12 @@ extension LightNode where Flash: ~Copyable {
       mendAbandon(at: now)
       return
     }
+    // Of what came by hand and has too few shards nothing can be made before others bring more.
+    let own = store.count(.shard, mend.bundle)
+    if !store.holds(.certificate, mend.bundle), left + own - 1 < Int(mend.redundancy.dataShards) {
+      mendAbandon(at: now)
+      return
+    }
     let ownScore = Rendezvous.score(bundle: mend.bundle, node: identity.publicKey, capacityClass: capacityClass)
     for index in 0..<n where mend.receiptMask & 1 << UInt8(index) != 0 && UInt8(index) != mend.ownIndex {
       guard let member = mesh.members.index(of: mend.receipts[index].holder) else { continue }

@@ -40,6 +40,12 @@ struct Retrieval: BitwiseCopyable {
   var request: UInt32 = 0
   /// For the repairer, not for a client.
   var isInternal = false
+  /// For an export: the client gets the shards, as many as there are, and `target` is the bundle.
+  var wantsShards = false
+  /// Shards that it has got.
+  var emittedCount = 0
+  /// The next shard that is looked for in the own log, which may have several of a bundle that came by hand.
+  var nextOwn: UInt8 = 0
   var target = Digest.zero
   var bundle = Digest.zero
   var k = 0
@@ -64,6 +70,11 @@ struct Retrieval: BitwiseCopyable {
   var deadline = Instant.never
 
   var isEnough: Bool { hasRecord || (k > 0 && pieceCount >= k) }
+
+  func has(_ index: UInt8) -> Bool {
+    for position in 0..<pieceCount where pieces[position].index == index { return true }
+    return false
+  }
 }
 
 extension LightNode where Flash: ~Copyable {
@@ -75,7 +86,8 @@ extension LightNode where Flash: ~Copyable {
 
   /// Starts a get; false when too many run.
   mutating func retrieve(
-    _ location: Location, client: UInt32, request: UInt32, isInternal: Bool, at now: Instant
+    _ location: Location, client: UInt32, request: UInt32, isInternal: Bool, wantsShards: Bool = false,
+    at now: Instant
   ) -> Bool {
     for row in 0..<retrievals.count where retrievals[row].stage == .free {
       let generation = retrievals[row].generation &+ 1
@@ -84,6 +96,7 @@ extension LightNode where Flash: ~Copyable {
       retrievals[row].client = client
       retrievals[row].request = request
       retrievals[row].isInternal = isInternal
+      retrievals[row].wantsShards = wantsShards
       retrievals[row].target = location.transaction
       retrievals[row].bundle = location.bundle
       retrievals[row].startedAt = now
@@ -104,6 +117,10 @@ extension LightNode where Flash: ~Copyable {
 
   private mutating func startLocal(_ row: Int, at now: Instant) {
     let target = retrievals[row].target
+    if retrievals[row].pieceCount > 0 {
+      loadMore(row, at: now)
+      return
+    }
     if !retrievals[row].isInternal, !bundler.record(of: target).isEmpty {
       bundler.dueAt = min(bundler.dueAt, now)
       retrievals[row].stage = .leaving
@@ -173,11 +190,29 @@ extension LightNode where Flash: ~Copyable {
 
   mutating func retrievalNotHere(_ ticket: Ticket, at now: Instant) {
     guard isCurrent(ticket) else { return }
-    startAsking(ticket.index, at: now)
+    if retrievals[ticket.index].pieceCount > 0 {
+      loadMore(ticket.index, at: now)
+    } else {
+      startAsking(ticket.index, at: now)
+    }
+  }
+
+  /// One shard was in the own log, and more are needed: the others that are there, then those of the holders.
+  private mutating func loadMore(_ row: Int, at now: Instant) {
+    let retrieval = retrievals[row]
+    var next = retrieval.nextOwn
+    while retrieval.has(next) { next += 1 }
+    guard Int(next) < retrieval.n, store.count(.shard, retrieval.bundle) > retrieval.pieceCount else {
+      startAsking(row, at: now)
+      return
+    }
+    let answer = store.load(.shard, retrieval.bundle, index: next, ticket: ticket(.retrievalLoad, row))
+    retrievals[row].nextOwn = answer == .started ? next + 1 : next
+    retrievals[row].nextAt = answer == .started ? .never : now + .milliseconds(1)
   }
 
   private mutating func add(_ piece: Piece, to row: Int, at now: Instant) {
-    for position in 0..<retrievals[row].pieceCount where retrievals[row].pieces[position].index == piece.index {
+    if retrievals[row].has(piece.index) {
       drop(piece)
       return
     }
@@ -189,7 +224,7 @@ extension LightNode where Flash: ~Copyable {
       retrievals[row].deadline = .never
       if retrievals[row].isInternal { mendRetrieved(row, at: now) }
     } else if retrievals[row].stage == .local {
-      startAsking(row, at: now)
+      loadMore(row, at: now)
     }
   }
 
@@ -408,6 +443,10 @@ extension LightNode where Flash: ~Copyable {
       mendFound(found, from: member, at: now)
       return
     }
+    if found.query >> 28 == Intake.queryBits {
+      intakeFound(found, from: member, at: now)
+      return
+    }
     guard let row = row(of: TransferID(rawValue: found.query)),
       retrievals[row].finding.contains(.member(member))
     else {
@@ -446,7 +485,8 @@ extension LightNode where Flash: ~Copyable {
   // MARK: The last resort
 
   private mutating func request(_ row: Int, at now: Instant) {
-    guard retrievals[row].stage != .requesting, mesh.members.aliveCount > 0, canSign else {
+    guard retrievals[row].stage != .requesting, !retrievals[row].wantsShards, mesh.members.aliveCount > 0, canSign
+    else {
       giveUp(row, at: now)
       return
     }
@@ -475,6 +515,11 @@ extension LightNode where Flash: ~Copyable {
 
   private mutating func giveUp(_ row: Int, at now: Instant) {
     let retrieval = retrievals[row]
+    if retrieval.wantsShards, retrieval.pieceCount > 0 {
+      // Another export may have the rest.
+      retrievals[row].stage = .ready
+      return
+    }
     if retrieval.isInternal {
       endRetrieval(row)
       mendAbandon(at: now)

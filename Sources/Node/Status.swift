@@ -25,6 +25,8 @@ public struct NodeStatistics: BitwiseCopyable, Sendable {
   public var bundlesRepaired: UInt64 = 0
   /// Bundles that were spread wider when the mesh had grown.
   public var bundlesUpgraded: UInt64 = 0
+  /// Bundles that came by hand and were placed.
+  public var bundlesImported: UInt64 = 0
   /// Bundles let go on their author's word.
   public var bundlesReleased: UInt64 = 0
   /// Shards written for others.
@@ -105,6 +107,7 @@ extension LightNode where Flash: ~Copyable {
     put("bundles.leaving", UInt64(leavingCount))
     put("bundles.repaired", statistics.bundlesRepaired)
     put("bundles.upgraded", statistics.bundlesUpgraded)
+    put("bundles.imported", statistics.bundlesImported)
     put("bundles.released", statistics.bundlesReleased)
     put("shards.held", statistics.shardsHeld)
     put("shards.served", statistics.shardsServed)

@@ -24,14 +24,30 @@ public enum RequestNeed: BitwiseCopyable, Sendable {
   /// Room in a bundle.
   case bundle
   case retrieval
+  /// A step of a walk through what this node has.
+  case export
+  /// A bundle that comes by hand, and its signature on a certificate.
+  case importBundle
+  /// Room to spread a vertex.
+  case importVertex
 
   /// What `message` needs; `.answer` for one that is malformed, because that is what it gets.
   public init(_ message: RawSpan) {
     self = .answer
     guard let view = try? ControlView(message) else { return }
-    if view.type == .get { self = .retrieval }
-    guard view.type == .submit else { return }
     var content = ByteReader(view.content)
+    switch view.type {
+    case .get: self = .retrieval
+    case .export: self = .export
+    case .exportBundle: self = (try? content.u8()) == ArchiveKind.shard.rawValue ? .retrieval : .export
+    case .importItem:
+      let flags = ImportFlags(rawValue: (try? content.u8()) ?? 0)
+      let kind = try? content.u8()
+      if kind == ArchiveKind.shard.rawValue, flags.contains(.first) { self = .importBundle }
+      if kind == ArchiveKind.vertex.rawValue { self = .importVertex }
+    default: break
+    }
+    guard view.type == .submit else { return }
     _ = try? content.u8()  // flags
     self = (try? content.u8()) == RecordKind.release.code ? .signature : .bundle
   }
@@ -118,7 +134,7 @@ extension LightNode where Flash: ~Copyable {
     }
   }
 
-  private func freeAccept() -> Int? {
+  func freeAccept() -> Int? {
     for index in 0..<accepts.count where !accepts[index].isUsed { return index }
     return nil
   }

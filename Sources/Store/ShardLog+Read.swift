@@ -27,6 +27,8 @@ struct ReadSlot: BitwiseCopyable {
     case next
     /// Let go every record of a segment.
     case expire
+    /// Find the next bundle, by the heads of its shards.
+    case name
   }
   var phase = Phase.free
   var purpose = Purpose.load
@@ -40,6 +42,8 @@ struct ReadSlot: BitwiseCopyable {
   var key = Digest()
   var kind = LogKind.shard
   var shardIndex: UInt8?
+  /// Powered hour before which what is stored is passed over.
+  var sinceHour: UInt32 = 0
   var match: UInt32 = 0
   /// Where the buffer's first byte is from.
   var segment: Int32 = 0
@@ -113,6 +117,28 @@ extension ShardLog where Flash: ~Copyable {
     slots[slot].kind = kind
     startWalk(slot, .next, from: cursor, first: 0)
     return .started
+  }
+
+  /// Finds the next live shard at or after `cursor` that was stored in the powered hour `storedSince` or later, reading
+  /// heads only. Ends with `.located` (go on from its cursor) or `.absent`.
+  public mutating func nextBundle(from cursor: StoreCursor?, storedSince hour: UInt32, ticket: StoreTicket)
+    -> ReadAnswer
+  {
+    precondition(isOpen)
+    guard let slot = freeSlot() else { return .busy }
+    slots[slot] = ReadSlot()
+    slots[slot].ticket = ticket
+    slots[slot].sinceHour = hour
+    startWalk(slot, .name, from: cursor, first: 0)
+    return .started
+  }
+
+  /// The place that `rawValue` names; nil for what is none.
+  public func cursor(rawValue: UInt64) -> StoreCursor? {
+    let left = UInt32(truncatingIfNeeded: rawValue)
+    let at = UInt32(truncatingIfNeeded: rawValue >> 32)
+    guard left > 0, left - 1 <= UInt32(segments.count), place(at).segment < segments.count else { return nil }
+    return StoreCursor(location: at, segmentsLeft: left - 1)
   }
 
   /// What the slot holds. Traps unless the slot was given by `.loaded` and not freed.
@@ -202,7 +228,7 @@ extension ShardLog where Flash: ~Copyable {
       switch slots[slot].purpose {
       case .load: event = advanceLoad(slot)
       case .take: event = advanceTake(slot)
-      case .locate, .next, .expire: event = advanceWalk(slot)
+      case .locate, .next, .expire, .name: event = advanceWalk(slot)
       }
       if let event { return event }
       guard slots[slot].isUnderWay else { return nil }
@@ -426,6 +452,7 @@ extension ShardLog where Flash: ~Copyable {
     switch slots[slot].purpose {
     case .locate: return UInt32(Limits.shardHeadBytes + Limits.bundleTransactionsMax * 8)
     case .expire: return 64
+    case .name: return UInt32(Limits.bundleHeaderBytes)
     case .load, .take, .next: return 0
     }
   }
@@ -458,6 +485,14 @@ extension ShardLog where Flash: ~Copyable {
       guard record.kind != .outbox, hasExpired(place(at).segment) else { return nil }
       forget(record, fingerprint, at, author: record.kind == .shard ? shardAuthor(data) : nil)
       return nil
+    case .name:
+      var reader = ByteReader(data)
+      guard record.kind == .shard, let header = try? RecordView(&reader, bodyAtMost: 81),
+        let hours = (try? BundleHeader(header.body))?.storedForHours,
+        UInt64(slots[slot].sinceHour) + UInt64(hours) <= UInt64(record.expiryHours)
+      else { return nil }
+      let next = cursor(slot, slots[slot].position)
+      return finish(slot, .located(slots[slot].ticket, bundle: record.key, cursor: next))
     case .load, .take: return nil
     }
   }

@@ -149,6 +149,13 @@ public struct ShardLog<Flash: FlashDevice & ~Copyable>: ~Copyable {
   /// never wrongly no. O(1).
   public func holds(_ kind: LogKind, _ key: Digest) -> Bool { index.find(index.fingerprint(kind, key)) != 0 }
 
+  /// How many such records there probably are: of a bundle that came by hand there may be several shards.
+  public func count(_ kind: LogKind, _ key: Digest) -> Int {
+    var count: UInt32 = 0
+    while index.find(index.fingerprint(kind, key), match: count) != 0 { count += 1 }
+    return Int(count)
+  }
+
   /// Bundles that have a shard here and no certificate: how many are remembered.
   public var uncertifiedCount: Int { uncertifiedUsed }
 

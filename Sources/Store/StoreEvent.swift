@@ -52,6 +52,9 @@ public enum StoreEvent: Equatable, BitwiseCopyable, Sendable {
 @frozen public struct StoreCursor: Equatable, BitwiseCopyable, Sendable {
   var location: UInt32
   var segmentsLeft: UInt32
+
+  /// The place as a number other than 0, for those who keep it outside; `ShardLog.cursor(rawValue:)` reads it.
+  public var rawValue: UInt64 { UInt64(location) << 32 | UInt64(segmentsLeft + 1) }
 }
 
 /// A record that was stored and is gone.

@@ -19,6 +19,14 @@
   public static let peers = ControlType(code: 4)
   /// No content.
   public static let dag = ControlType(code: 5)
+  /// kind u8 (`ArchiveKind`), cursor u64 (0: from the start): the next thing of this kind that the node has.
+  public static let export = ControlType(code: 6)
+  /// kind u8 (shard or certificate), bundle id 32: what the mesh has of a bundle.
+  public static let exportBundle = ControlType(code: 7)
+  /// flags u8 (`ImportFlags`), kind u8 (`ArchiveKind`), content.
+  public static let importItem = ControlType(code: 8)
+  /// member u16 (its number in the node's table), since u32 (hours), cursor u64 (0: from the start): what it holds.
+  public static let list = ControlType(code: 9)
 
   /// transaction id 32: recorded in the node's own log, survives its power cut.
   public static let accepted = ControlType(code: 129)
@@ -34,6 +42,12 @@
   public static let peersAnswer = ControlType(code: 134)
   /// `VertexEntry`, 0 or more to the end; an empty message is the last.
   public static let dagAnswer = ControlType(code: 135)
+  /// `ExportedView`.
+  public static let exported = ControlType(code: 136)
+  /// `Imported`.
+  public static let imported = ControlType(code: 137)
+  /// `ListedView`.
+  public static let listed = ControlType(code: 138)
 }
 
 /// What the submitter of a transaction waits for.
@@ -50,6 +64,32 @@
   public static let full = SubmitFlags(rawValue: 4)
   /// Do not wait for company.
   public static let flush = SubmitFlags(rawValue: 8)
+}
+
+/// How a shard of an archive is handed in. Those of a bundle that lie side by side are one request, and one answer.
+@frozen public struct ImportFlags: OptionSet, BitwiseCopyable, Sendable {
+  /// The byte in the message.
+  public let rawValue: UInt8
+  /// The flags with this byte.
+  public init(rawValue: UInt8) { self.rawValue = rawValue }
+  /// The first shard of a request.
+  public static let first = ImportFlags(rawValue: 1)
+  /// The last one: it is answered.
+  public static let last = ImportFlags(rawValue: 2)
+  /// The node has said `again`: this shard is appended to its log, and answered by itself with `accepted`.
+  public static let keep = ImportFlags(rawValue: 4)
+}
+
+/// What became of something that was handed in.
+public enum ImportOutcome: UInt8, BitwiseCopyable, Sendable {
+  /// It was here; nothing has changed.
+  case known = 0
+  /// It is new, and in the mesh now.
+  case new = 1
+  /// Too few shards, and not here: hand them in once more, to be kept.
+  case again = 2
+  /// Too few shards, and they are here.
+  case waiting = 3
 }
 
 /// One control message without its length.
@@ -228,6 +268,82 @@ public struct RetrievedView: ~Escapable {
   /// Shard index and id prefix of responder `position`; traps out of bounds.
   public func responder(_ position: Int) -> (index: UInt8, holder: UInt64) {
     (responders[byte: position * 9], responders.loadWord(at: position * 9 + 1))
+  }
+}
+
+/// Something to be carried elsewhere: kind u8, left u8, age u32, cursor u64, then its bytes; without bytes there is
+/// nothing (more). A shard that was found by a cursor is named only, by its bundle's id.
+public struct ExportedView: ~Escapable {
+  /// What it is.
+  public let kind: ArchiveKind
+  /// How many more answers to the same request follow.
+  public let left: Int
+  /// Since when the node has it, in hours: its powered time for a shard, its clock for a vertex.
+  public let ageHours: UInt32
+  /// Where the next one begins.
+  public let cursor: UInt64
+  /// Its bytes.
+  public let bytes: RawSpan
+
+  /// Bytes before `bytes`.
+  public static let headBytes = 14
+  /// Reads the content.
+  @_lifetime(copy content)
+  public init(_ content: RawSpan) throws(WireError) {
+    var reader = ByteReader(content)
+    guard let kind = ArchiveKind(rawValue: try reader.u8()), kind != .end else { throw .badValue }
+    self.kind = kind
+    left = Int(try reader.u8())
+    ageHours = try reader.u32()
+    cursor = try reader.u64()
+    bytes = reader.rest()
+  }
+  /// Writes what comes before the bytes.
+  public static func emitHead(
+    _ kind: ArchiveKind, left: Int = 0, ageHours: UInt32 = 0, cursor: UInt64 = 0, into writer: inout ByteWriter
+  ) {
+    writer.u8(kind.rawValue)
+    writer.u8(UInt8(truncatingIfNeeded: left))
+    writer.u32(ageHours)
+    writer.u64(cursor)
+  }
+}
+
+/// What a member holds: state u8, cursor u64, bundle ids of 32 B.
+public struct ListedView: ~Escapable {
+  /// What the answer is.
+  public enum State: UInt8, BitwiseCopyable, Sendable {
+    /// There is no member with this number, nor with a higher one.
+    case end = 0
+    /// Ids follow.
+    case part = 1
+    /// The member is not there, or does not say.
+    case silent = 2
+  }
+  /// What the answer is.
+  public let state: State
+  /// Where the next part begins; 0 when there is none.
+  public let cursor: UInt64
+  /// The ids, 32 B each.
+  public let bundles: RawSpan
+
+  /// Bytes before the ids.
+  public static let headBytes = 9
+  /// Reads the content.
+  @_lifetime(copy content)
+  public init(_ content: RawSpan) throws(WireError) {
+    var reader = ByteReader(content)
+    guard let state = State(rawValue: try reader.u8()) else { throw .badValue }
+    self.state = state
+    cursor = try reader.u64()
+    guard reader.remaining % 32 == 0 else { throw .truncated }
+    guard reader.remaining / 32 <= HoldingsFrame.countMax else { throw .tooLong }
+    bundles = reader.rest()
+  }
+  /// Writes what comes before the ids.
+  public static func emitHead(_ state: State, cursor: UInt64, into writer: inout ByteWriter) {
+    writer.u8(state.rawValue)
+    writer.u64(cursor)
   }
 }
 

@@ -270,6 +270,10 @@ public struct CookieView: ~Escapable {
   public static let routes = FrameType(code: 26)
   /// `WantRouteFrame`.
   public static let wantRoute = FrameType(code: 27)
+  /// `ListHoldingsFrame`: which bundles do you hold?
+  public static let listHoldings = FrameType(code: 30)
+  /// `HoldingsFrame`: these.
+  public static let holdings = FrameType(code: 31)
 }
 
 /// Walks the frames of a datagram.

@@ -74,6 +74,8 @@ public enum Limits {
   public static let storedForHoursMax: UInt32 = 10 * 365 * 24
   /// Hello datagrams are padded to this, so that an answer is never longer than the question.
   public static let helloBytes = 512
+  /// A file of an archive: an interruption costs no more, and FAT takes it.
+  public static let archiveBytes: UInt64 = 1 << 28
 
   // MARK: Mesh
 

@@ -104,7 +104,12 @@ extension OptionScanner {
       usage(operandCount == 0 ? "an ID is missing" : "only one ID at a time")
       return nil
     }
-    let text = operand(0)
+    return token(0)
+  }
+
+  /// Operand `index` as a token; nil after the usage error, when it is wrong.
+  mutating func token(_ index: Int) -> Token? {
+    let text = operand(index)
     do throws(Expected) {
       return try Token.read(text)
     } catch {

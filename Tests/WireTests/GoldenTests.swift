@@ -370,6 +370,35 @@ import Testing
     #expect(out == content)
   }
 
+  @Test func exportedFields() throws {
+    let content = Array(bytes(Goldens.exported).dropFirst(ControlView.headBytes))
+    let view = try ExportedView(content.span.bytes)
+    #expect(view.kind == .vertex)
+    #expect(view.left == 1)
+    #expect(view.ageHours == 26)
+    #expect(view.cursor == 7 << 32 | 10)
+    #expect(content.count - view.bytes.byteCount == ExportedView.headBytes)
+  }
+
+  @Test func archiveFields() throws {
+    #expect(bytes(Goldens.archiveHead).count == ArchiveHead.byteCount)
+    let head = try ArchiveRecordHead(bytes(Goldens.archiveRecordHead).span.bytes)
+    #expect(head.kind == .vertex)
+    #expect(head.contentBytes == bytes(Goldens.exported).count - ControlView.headBytes - ExportedView.headBytes)
+    let file = bytes(Goldens.archive)
+    var (offset, kinds): (Int, [ArchiveKind]) = (ArchiveHead.byteCount, [])
+    while offset < file.count {
+      let record = try ArchiveRecordHead(file.span.bytes.extracting(offset..<offset + ArchiveRecordHead.byteCount))
+      kinds.append(record.kind)
+      offset += record.spanBytes
+    }
+    #expect(offset == file.count)
+    #expect(kinds == [.vertex, .shard, .end])
+    for (length, span) in [(0, 64), (48, 64), (49, 128), (Limits.shardBytes, 18_304)] {
+      #expect(ArchiveRecordHead(check: 1, contentBytes: length, kind: .shard).spanBytes == span)
+    }
+  }
+
   @Test func peerFields() throws {
     let content = Array(bytes(Goldens.peersAnswer).dropFirst(ControlView.headBytes))
     var reader = ByteReader(content.span.bytes)

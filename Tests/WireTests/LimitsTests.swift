@@ -133,6 +133,14 @@ import Testing
     let answer = ControlView.headBytes + 32 + 1 + 9 * Limits.dataShardsMax + Limits.recordBytes
     #expect(answer <= Limits.controlBytes)
   }
+  @Test func holdingsFitAFrame() {
+    let holdings = HoldingsFrame.headBytes + HoldingsFrame.countMax * 32
+    #expect(HoldingsFrame.countMax == 33 && Self.frameHead + holdings <= Limits.framesBytes)
+  }
+  @Test func anExportedShardFitsAControlMessage() {
+    #expect(ControlView.headBytes + ExportedView.headBytes + Limits.shardBytes <= Limits.controlBytes)
+    #expect(Limits.archiveBytes + UInt64(Limits.shardsMax * Limits.shardBytes) < 1 << 32)
+  }
   @Test func membersAndPeersFitTheirTables() {
     #expect(Limits.sessionsMax <= Limits.membersMax)
     #expect(Limits.shardsMax <= Limits.sessionsMax)

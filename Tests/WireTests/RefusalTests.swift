@@ -551,6 +551,55 @@ func refusal(of bytes: [UInt8], _ body: (RawSpan) throws(WireError) -> Void) -> 
   }
 }
 
+@Suite("Refusals: archives") struct ArchiveRefusalTests {
+  func refused(head: [UInt8]) -> WireError? {
+    refusal(of: head) { bytes throws(WireError) in _ = try ArchiveHead(bytes) }
+  }
+  func refused(record: [UInt8]) -> WireError? {
+    refusal(of: record) { bytes throws(WireError) in _ = try ArchiveRecordHead(bytes) }
+  }
+
+  @Test func otherFilesRefused() {
+    let head = bytes(Goldens.archiveHead)
+    for offset in 0..<8 { #expect(refused(head: patched(head, at: offset, head[offset] ^ 0x20)) == .badValue) }
+    #expect(refused(head: patched(head, at: 8, 2)) == .version)
+    for offset in 12..<32 { #expect(refused(head: patched(head, at: offset, 1)) == .notCanonical) }
+    #expect(refused(head: patched(head, at: 32, head[32] ^ 1)) == nil, "another network is the node's business")
+  }
+  @Test func recordsOfAnotherShapeRefused() {
+    let record = bytes(Goldens.archiveRecordHead)
+    for kind: UInt8 in [0, 5, 64, 255] { #expect(refused(record: patched(record, at: 12, kind)) == .badValue) }
+    for offset in 13..<16 { #expect(refused(record: patched(record, at: offset, 1)) == .notCanonical) }
+    let longest = written { $0.u32(UInt32(Limits.shardBytes)) }
+    #expect(refused(record: patched(record, at: 8, longest[0], longest[1], longest[2], longest[3])) == nil)
+    #expect(refused(record: patched(record, at: 8, longest[0] + 1, longest[1], longest[2], longest[3])) == .tooLong)
+    #expect(refused(record: patched(record, at: 11, 0x80)) == .tooLong)
+  }
+  @Test func holdingsOfAnotherLengthRefused() {
+    let frame = bytes(Goldens.holdings)
+    func refused(_ count: Int) -> WireError? {
+      let bytes = Array(frame.prefix(12)) + pattern(1, count)
+      return refusal(of: bytes) { bytes throws(WireError) in _ = try HoldingsFrame(bytes) }
+    }
+    #expect(refused(0) == nil)
+    #expect(refused(33 * 32) == nil)
+    #expect(refused(34 * 32) == .tooLong)
+    #expect(refused(31) == .truncated)
+    let listed = Array(bytes(Goldens.listed).dropFirst(ControlView.headBytes))
+    for state: UInt8 in [3, 255] {
+      let changed = patched(listed, at: 0, state)
+      #expect(refusal(of: changed) { bytes throws(WireError) in _ = try ListedView(bytes) } == .badValue)
+    }
+  }
+  @Test func exportedOfNoKindRefused() {
+    let content = Array(bytes(Goldens.exported).dropFirst(ControlView.headBytes))
+    for kind: UInt8 in [4, 5, 255] {
+      let changed = patched(content, at: 0, kind)
+      #expect(refusal(of: changed) { bytes throws(WireError) in _ = try ExportedView(bytes) } == .badValue)
+    }
+  }
+}
+
 @Suite("Refusals: control messages") struct ControlRefusalTests {
   func refused(_ message: [UInt8]) -> WireError? {
     refusal { () throws(WireError) in _ = try recodeControl(message) }

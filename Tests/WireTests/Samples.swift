@@ -26,7 +26,7 @@ struct Sample: Sendable, CustomTestStringConvertible {
 }
 
 extension Sample {
-  static let all = records + bodies + parts + datagrams + control
+  static let all = records + bodies + parts + datagrams + control + archive
 
   static let records: [Sample] = [
     Sample("transfer record", Goldens.transferRecord, recodeRecord),
@@ -161,6 +161,18 @@ extension Sample {
       let frame = try FindFrame(bytes.span.bytes)
       return written { frame.emit(into: &$0) }
     },
+    Sample("list holdings frame", Goldens.listHoldings) { bytes throws(WireError) in
+      let frame = try ListHoldingsFrame(bytes.span.bytes)
+      return written { frame.emit(into: &$0) }
+    },
+    Sample("holdings frame", Goldens.holdings, isClosed: false) { bytes throws(WireError) in
+      let frame = try HoldingsFrame(bytes.span.bytes)
+      let (query, cursor, bundles) = (frame.query, frame.cursor, array(frame.bundles))
+      return written {
+        HoldingsFrame.emitHead(query: query, cursor: cursor, into: &$0)
+        $0.array(bundles)
+      }
+    },
     Sample("found frame, absent", Goldens.foundAbsent, recodeFound),
     Sample("found frame, holds", Goldens.foundHolds, recodeFound),
     Sample("found frame, knows", Goldens.foundKnows, recodeFound),
@@ -177,6 +189,24 @@ extension Sample {
     Sample("status answer message", Goldens.statusAnswer, isClosed: false, recodeControl),
     Sample("peers answer message", Goldens.peersAnswer, isClosed: false, recodeControl),
     Sample("dag answer message", Goldens.dagAnswer, isClosed: false, recodeControl),
+    Sample("export message", Goldens.export, isClosed: false, recodeControl),
+    Sample("export bundle message", Goldens.exportBundle, isClosed: false, recodeControl),
+    Sample("import message", Goldens.importItem, isClosed: false, recodeControl),
+    Sample("exported message", Goldens.exported, isClosed: false, recodeControl),
+    Sample("imported message", Goldens.imported, isClosed: false, recodeControl),
+    Sample("list message", Goldens.list, isClosed: false, recodeControl),
+    Sample("listed message", Goldens.listed, isClosed: false, recodeControl),
+  ]
+
+  static let archive: [Sample] = [
+    Sample("archive head", Goldens.archiveHead) { bytes throws(WireError) in
+      let head = try ArchiveHead(bytes.span.bytes)
+      return written { head.emit(into: &$0) }
+    },
+    Sample("archive record head", Goldens.archiveRecordHead) { bytes throws(WireError) in
+      let head = try ArchiveRecordHead(bytes.span.bytes)
+      return written { head.emit(into: &$0) }
+    },
   ]
 }
 
@@ -402,6 +432,20 @@ private func recodeControlContent(_ type: ControlType, _ bytes: [UInt8]) throws(
     var entries: [VertexEntry] = []
     while reader.remaining > 0 { entries.append(try VertexEntry(&reader)) }
     return written { for entry in entries { entry.emit(into: &$0) } }
+  case .listed:
+    let view = try ListedView(bytes.span.bytes)
+    let (state, cursor, bundles) = (view.state, view.cursor, array(view.bundles))
+    return written {
+      ListedView.emitHead(state, cursor: cursor, into: &$0)
+      $0.array(bundles)
+    }
+  case .exported:
+    let view = try ExportedView(bytes.span.bytes)
+    let (kind, left, ageHours, cursor, rest) = (view.kind, view.left, view.ageHours, view.cursor, array(view.bytes))
+    return written {
+      ExportedView.emitHead(kind, left: left, ageHours: ageHours, cursor: cursor, into: &$0)
+      $0.array(rest)
+    }
   default: return bytes
   }
 }

@@ -247,6 +247,23 @@ CONTROL = {
         135, 5, TARGET + AUTHOR.public + u64(SEQUENCE) + u64(TIME) + u8(3) + u8(2) + u16(1_024)),
 }
 
+CONTROL |= {
+    "export": control(6, 6, u8(3) + u64(7 << 32 | 9)),
+    "exportBundle": control(7, 7, u8(2) + BUNDLE),
+    "importItem": control(8, 8, u8(3) + u8(3) + VERTEX_SMALL),
+    "exported": control(136, 6, u8(3) + u8(1) + u32(26) + u64(7 << 32 | 10) + VERTEX_SMALL),
+    "imported": control(137, 8, u8(2)),
+    "list": control(9, 9, u16(3) + u32(48) + u64(7 << 32 | 9)),
+    "listed": control(138, 9, u8(1) + u64(8 << 32 | 9) + BUNDLE + TARGET),
+}
+
+
+def archive_record(kind, content):
+    checked = u32(len(content)) + u8(kind) + bytes(3) + content
+    return blake(checked)[:8] + checked + bytes(-(8 + len(checked)) % 64)
+
+
+ARCHIVE_HEAD = b"HTEXPORT" + u32(1) + bytes(20) + NETWORK
 LINK_TERMS = terms(0x99AA_BBCC_DDEE_FF00, 9)
 INITIATION_PAYLOAD = initiation_payload(AUTHOR, 3, 17, LINK_TERMS)
 PING = u32(77) + u8(12) + u8(200) + u16(1) + u32(0x1122_3344) + u64(0x0102_0304_0506_0708)
@@ -299,12 +316,18 @@ WIRE = {
     "shortRelayed": u64(2) + u8(0) + u64(3),
     "vertexList": u64(0x1122_3344_5566_7788) + u64(9),
     "find": u32(21) + u8(1) + TARGET,
+    "listHoldings": u32(21) + u32(48) + u64(7 << 32 | 9),
+    "holdings": u32(21) + u64(8 << 32 | 9) + BUNDLE + TARGET,
     "foundAbsent": u32(21) + u8(0),
     "foundHolds": u32(21) + u8(1) + BUNDLE + u8(2) + u8(4) + u8(3)
     + b"".join(HOLDERS[i].public[:8] for i in range(4)),
     "foundKnows": u32(21) + u8(2) + BUNDLE + u8(1) + u8(1) + u8(255) + HOLDERS[0].public[:8],
     # control messages, with their length
     **CONTROL,
+    # what is carried in a folder
+    "archiveHead": ARCHIVE_HEAD,
+    "archiveRecordHead": archive_record(3, VERTEX_SMALL)[:16],
+    "archive": ARCHIVE_HEAD + archive_record(3, VERTEX_SMALL) + archive_record(1, shard(2)) + archive_record(4, b""),
 }
 
 FULL_BODY = pattern(9, 16_240)

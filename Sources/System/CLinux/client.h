@@ -4,6 +4,7 @@
 #define HOTARU_CLINUX_CLIENT_H
 #include "shim.h"
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/random.h>
@@ -43,5 +44,13 @@ static inline int hotaru_take_signal(int descriptor) {
   struct signalfd_siginfo information;
   return read(descriptor, &information, sizeof(information)) > 0;
 }
+
+// Walks the names in a folder; a name is good until the next one is asked for.
+static inline void *hotaru_open_folder(const char *path) { return opendir(path); }
+static inline const char *hotaru_next_name(void *folder) {
+  struct dirent *entry = readdir((DIR *)folder);
+  return entry ? entry->d_name : NULL;
+}
+static inline void hotaru_close_folder(void *folder) { closedir((DIR *)folder); }
 
 #endif
