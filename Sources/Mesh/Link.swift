@@ -128,8 +128,8 @@ extension Mesh {
         }
         continue
       }
-      let member = members[entry.member]
-      guard member.session != 0, mayUse(entry.member, bytes: entry.byteCount) else { continue }
+      let member = members[Int(entry.member)]
+      guard member.session != 0, mayUse(Int(entry.member), bytes: Int(entry.byteCount)) else { continue }
       let frames = queue.bytes(entry)
       seal(member.session, plainBytes: frames.byteCount, into: &writer) { $0.bytes(frames) }
       return (member.path.endpoint, false)

@@ -187,6 +187,9 @@ public enum Limits {
   public static let offeredPause = Interval.milliseconds(20)
   /// Datagrams that wait to be sent.
   public static let sendQueueDatagrams = 128
+  /// Datagrams of these that only control takes, so that what is urgent seldom has to take anything from others: the
+  /// probes, answers and verdicts of one turn of the loop.
+  public static let sendQueueControlReserve = 16
   /// Wanted vertices are sent while so many datagrams still fit; for the rest the asker asks again.
   public static let sendQueueReserve = 64
   /// Shards that arrive at the same time.
