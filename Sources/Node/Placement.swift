@@ -60,8 +60,19 @@ struct PlaceSet: BitwiseCopyable {
 }
 
 extension LightNode where Flash: ~Copyable {
-  /// The best-ranked place for `bundle` that is alive and not in `excluded`. O(members).
-  func nextPlace(for bundle: Digest, excluding excluded: PlaceSet, at now: Instant) -> Place {
+  /// The best-ranked place for `bundle` that is alive and not in `excluded`. A slow one that has as much to take as it
+  /// can is passed over while there are others, when that is asked for. O(members).
+  func nextPlace(
+    for bundle: Digest, excluding excluded: PlaceSet, passesOverSaturated: Bool = false, at now: Instant
+  ) -> Place {
+    if passesOverSaturated {
+      var tried = excluded
+      for index in 0..<mesh.members.count where mesh.members[index].isAlive && mesh.isSaturated(index) {
+        tried.insert(.member(index))
+      }
+      let place = nextPlace(for: bundle, excluding: tried, at: now)
+      if place != .nobody { return place }
+    }
     var best = Place.nobody
     var bestScore: UInt64 = 0
     if !excluded.contains(.own) && !isStoreBroken {
