@@ -93,8 +93,14 @@ struct Flow: BitwiseCopyable {
 
   // MARK: Sending
 
-  /// A datagram of `bytes` bytes is sent. True when it is to carry the mark `number`: there is one in every quarter of
-  /// the window.
+  /// Bytes from one mark to the next: a quarter of the window. To a near member datagrams are many and answers cost more
+  /// than the delay of a few: there are several between two marks.
+  private var markEvery: UInt32 {
+    guard UInt64(roundTrip) <= Limits.bulkNear.microseconds else { return window / 4 }
+    return min(max(window / 4, UInt32(8 * Limits.bulkDatagramBytes)), window / 2)
+  }
+
+  /// A datagram of `bytes` bytes is sent. True when it is to carry the mark `number`.
   mutating func send(_ bytes: Int, isWhole: Bool, number: UInt32, at now: Instant) -> Bool {
     if underWay == 0 {
       // What a way could carry a while ago says little.
@@ -105,7 +111,7 @@ struct Flow: BitwiseCopyable {
       progressAt = now
     }
     sent &+= UInt32(bytes)
-    guard markCount < Self.marksMax, (sent &- marked) >= window / 4 else { return false }
+    guard markCount < Self.marksMax, (sent &- marked) >= markEvery else { return false }
     marked = sent
     marks[Int(markCount)] = Mark(
       number: number, sentAt: UInt32(truncatingIfNeeded: now.microseconds), sentBytes: sent, isWhole: isWhole)

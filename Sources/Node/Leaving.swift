@@ -477,7 +477,9 @@ extension LightNode where Flash: ~Copyable {
     for index in 0..<Int(leaving[slot].redundancy.shards) {
       let shard = leaving[slot].shards[index]
       guard shard.progress != .stored, shard.progress != .elsewhere else { continue }
-      guard shard.progress == .waiting, let member = shard.place.index, mesh.isSaturated(member) else { return false }
+      guard shard.progress == .waiting, let member = shard.place.index, mesh.isSaturated(member) else {
+        return false
+      }
     }
     return true
   }

@@ -44,7 +44,7 @@ extension LightNode where Flash: ~Copyable {
         free = free ?? row
       } else if Int(servings[row].member) == member {
         if servings[row].want.transfer == want.transfer { return }  // it is on its way
-        count += 1
+        if servings[row].stage != .sent { count += 1 }
       }
     }
     guard let row = free, count < Serving.countMaxOfMember else {
@@ -139,14 +139,18 @@ extension LightNode where Flash: ~Copyable {
       let end = min(start + Limits.leavesPerFrame * Limits.leafBytes, shard.data.byteCount)
       let leaves = shard.data.extracting(start..<end)
       statistics.leafFramesSent += 1
-      let emission = mesh.emitDatagram(.leaf, contentBytes: 6 + leaves.byteCount, to: member, into: &writer, at: now) {
+      let emission = mesh.emitDatagram(
+        .leaf, contentBytes: 6 + leaves.byteCount, to: member, into: &writer, at: now
+      ) {
         $0.u32(serving.want.transfer.rawValue)
         $0.u16(UInt16(frame * Limits.leavesPerFrame))
         $0.bytes(leaves)
       }
       if servings[row].toSend == 0 {
-        servings[row].stage = .sent
-        servings[row].unknownUntil = now + mesh.roundTrip(to: member)
+        // Who is near knows before it would ask again.
+        let roundTrip = mesh.roundTrip(to: member)
+        servings[row].stage = roundTrip > Limits.bulkNear ? .sent : .free
+        servings[row].unknownUntil = now + roundTrip
         store.free(serving.slot)
         tickServing(at: now)
       }

@@ -29,7 +29,9 @@ import Wire
     var taken = 0
     for _ in 0..<10_000 where node.mesh.take(.searches, for: 0, at: rig.now) { taken += 1 }
     #expect(taken == Int(Limits.searchesPerSecond))
-    let (other, otherWork) = (node.mesh.take(.searches, for: 1, at: rig.now), node.mesh.take(.ids, 136, for: 0, at: rig.now))
+    let (other, otherWork) = (
+      node.mesh.take(.searches, for: 1, at: rig.now), node.mesh.take(.ids, 136, for: 0, at: rig.now)
+    )
     #expect(other && otherWork)
     let refused = node.mesh.refusedCount(.searches)
     #expect(refused == 10_000 - Limits.searchesPerSecond)

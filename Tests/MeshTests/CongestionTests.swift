@@ -40,7 +40,8 @@ final class Bottleneck {
   var droppedCount = 0
 
   init(
-    _ bitsPerSecond: UInt64, roundTrip: Interval, queueBytes: Int = 1 << 20, lossPercent: Int = 0, flows count: Int = 1,
+    _ bitsPerSecond: UInt64, roundTrip: Interval, queueBytes: Int = 1 << 20, lossPercent: Int = 0,
+    flows count: Int = 1,
     seed: UInt64 = 1
   ) {
     self.bitsPerSecond = bitsPerSecond
@@ -154,9 +155,10 @@ final class Bottleneck {
   /// Milliseconds that one datagram takes.
   func datagramTime(_ rate: UInt64) -> Double { Double(Limits.bulkDatagramBytes) * 8_000 / Double(rate) }
 
-  @Test(arguments: [
-    (50_000, 600), (50_000, 20), (250_000, 100), (1_000_000, 40), (8_000_000, 30), (100_000_000, 2),
-  ] as [(UInt64, UInt64)])
+  @Test(
+    arguments: [
+      (50_000, 600), (50_000, 20), (250_000, 100), (1_000_000, 40), (8_000_000, 30), (100_000_000, 2),
+    ] as [(UInt64, UInt64)])
   func aFlowFillsItsLinkAndKeepsTheQueueShort(_ rate: UInt64, _ roundTrip: UInt64) {
     let link = Bottleneck(rate, roundTrip: .milliseconds(roundTrip))
     link.start(0)

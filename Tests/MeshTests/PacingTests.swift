@@ -94,9 +94,10 @@ import Wire
     return rig
   }
 
-  @Test(arguments: [
-    (2, 8_000), (5, 8_000), (5, 50_000), (8, 50_000), (3, 250_000), (7, 250_000), (20, 110_000), (20, 250_000),
-  ] as [(Int, UInt64)])
+  @Test(
+    arguments: [
+      (2, 8_000), (5, 8_000), (5, 50_000), (8, 50_000), (3, 250_000), (7, 250_000), (20, 110_000), (20, 250_000),
+    ] as [(Int, UInt64)])
   func controlStaysBelowTwoPerCent(_ count: Int, _ rate: UInt64) {
     let rig = meshAtRest(count, rates: { _ in rate })
     rig.sentBytes = [:]

@@ -7,7 +7,8 @@ import Wire
 
 @Suite struct SendQueueTests {
   static let types: [(type: FrameType, priority: Priority)] = [
-    (.ping, .control), (.acknowledge, .control), (.pingRequest, .control), (.suspect, .control), (.member, .control),
+    (.ping, .control), (.acknowledge, .control), (.pingRequest, .control), (.suspect, .control),
+    (.member, .control),
     (.acceptShard, .control), (.offerShard, .repair), (.wantLeaves, .repair), (.receipt, .repair), (.find, .repair),
     (.vertex, .dag), (.haveVertex, .dag), (.wantVertex, .dag), (.frontier, .dag), (.goodbye, .dag), (.leaf, .bulk),
     (FrameType(code: 200), .dag),
@@ -15,7 +16,8 @@ import Wire
 
   @Test func everyFrameHasItsPriority() {
     for (type, priority) in Self.types { #expect(type.priority == priority, "\(type.code)") }
-    #expect(Priority.control.rawValue < Priority.repair.rawValue && Priority.repair.rawValue < Priority.dag.rawValue)
+    #expect(
+      Priority.control.rawValue < Priority.repair.rawValue && Priority.repair.rawValue < Priority.dag.rawValue)
     #expect(Limits.sendQueueDatagrams < 255, "a slot is named by a byte")
   }
 
