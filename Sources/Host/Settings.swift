@@ -38,6 +38,8 @@ public struct Settings: BitwiseCopyable, Sendable {
   public var membersMax = Limits.membersMax
   /// How long what this node submits is kept, in hours.
   public var storedForHours = Limits.storedForHours
+  /// What the link carries, bits a second; 0 when that is not known.
+  public var rate: UInt64 = 0
   /// Coarse place, empty for none.
   public var place = ShortText()
   /// Region, empty for none.
@@ -81,7 +83,7 @@ public struct Settings: BitwiseCopyable, Sendable {
       throw Expected(
         """
         one of network, listen, peer, store, memory, multicast, owner, town, endorsement, redundancy, repair-after, \
-        ring-slots, members, stored-for, place, region before the =
+        ring-slots, members, stored-for, rate, place, region before the =
         """)
     }
     let bit = UInt32(1) << UInt32(setting.rawValue)
@@ -122,6 +124,7 @@ public struct Settings: BitwiseCopyable, Sendable {
         try Units.number(
           value, in: 8...UInt64(Limits.membersMax), expected: "a number of members from 8 to 256"))
     case .storedFor: storedForHours = try Units.storedForHours(value)
+    case .rate: rate = try Units.bitRate(value)
     case .place: place = try Self.text(value, Limits.regionBytes, "a coarse place, 1 to 32 bytes")
     case .region: region = try Self.text(value, Limits.regionBytes, "a region, 1 to 32 bytes")
     }
@@ -211,6 +214,8 @@ public enum Setting: UInt8, BitwiseCopyable, Sendable {
   case members
   /// How long what this node submits is kept.
   case storedFor
+  /// What the link carries.
+  case rate
   /// Coarse place.
   case place
   /// Region.
@@ -233,6 +238,7 @@ public enum Setting: UInt8, BitwiseCopyable, Sendable {
     case .ringSlots: "ring-slots"
     case .members: "members"
     case .storedFor: "stored-for"
+    case .rate: "rate"
     case .place: "place"
     case .region: "region"
     }
@@ -240,7 +246,7 @@ public enum Setting: UInt8, BitwiseCopyable, Sendable {
 
   /// The setting that a configuration calls `name`; nil when there is none.
   public init?(named name: RawSpan) {
-    for code in UInt8(0)..<16 {
+    for code in UInt8(0)..<17 {
       guard let setting = Setting(rawValue: code), name.isEqual(to: setting.name) else { continue }
       self = setting
       return

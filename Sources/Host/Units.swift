@@ -34,6 +34,19 @@ public enum Units {
     try scaled(withoutPerSecond(text), "a rate such as 512K/s or 2MiB/s", scale: byteScale)
   }
 
+  /// Bits a second that a link carries, 8k to 10G: `250k`, `2M`, `1G`, in powers of ten as links are sold.
+  public static func bitRate(_ text: RawSpan) throws(Expected) -> UInt64 {
+    let expected: StaticString = "bits a second between 8k and 10G such as 250k"
+    let rate = try scaled(text, expected) {
+      if $0.byteCount == 0 { return 1 }
+      if $0.isEqual(to: "k") || $0.isEqual(to: "K") { return 1_000 }
+      if $0.isEqual(to: "M") { return 1_000_000 }
+      return $0.isEqual(to: "G") ? 1_000_000_000 : nil
+    }
+    guard rate >= Limits.rateMin, rate <= Limits.rateMax else { throw Expected(expected) }
+    return rate
+  }
+
   /// Times a second: a whole number with or without `/s`.
   public static func rate(_ text: RawSpan) throws(Expected) -> UInt64 {
     try number(withoutPerSecond(text), in: 1...1_000_000_000, expected: "a rate such as 500 or 500/s")

@@ -33,6 +33,8 @@ public struct Arrival: BitwiseCopyable, Sendable {
   public var missing: UInt64 = 0
   /// When the missing ones are asked for.
   public var repeatAt = Instant.never
+  /// After how much silence they are asked for.
+  public var repeatAfter = Limits.leafRepeatAfter
   /// How often they have been asked for since the last progress.
   public var repeatCount: UInt8 = 0
   /// When the last progress was made.
@@ -71,9 +73,11 @@ public struct Arrivals: ~Copyable {
     return frames >= 64 ? .max : (1 << UInt64(frames)) - 1
   }
 
-  /// A slot for the shard with this head, or nil when all are in use.
+  /// A slot for the shard with this head, or nil when all are in use. Its sender is a `roundTrip` away: what it has
+  /// sent meanwhile is not asked for again.
   public mutating func begin(
-    _ head: borrowing ShardHeadView, bundle: Digest, from member: Int, transfer: TransferID, at now: Instant
+    _ head: borrowing ShardHeadView, bundle: Digest, from member: Int, transfer: TransferID,
+    roundTrip: Interval = .milliseconds(0), at now: Instant
   ) -> Int? {
     guard usedCount < arrivals.count else { return nil }
     var slot = 0
@@ -88,7 +92,8 @@ public struct Arrivals: ~Copyable {
     arrival.dataBytes = head.header.shardDataBytes
     arrival.missing = Self.allFrames(leafCount: head.header.leafCount)
     arrival.progressAt = now
-    arrival.repeatAt = now + Limits.leafRepeatAfter
+    arrival.repeatAfter = max(Limits.leafRepeatAfter, Interval(microseconds: roundTrip.microseconds / 2 * 3))
+    arrival.repeatAt = now + arrival.repeatAfter
     arrival.isUsed = true
     arrivals[slot] = arrival
     usedCount += 1
@@ -122,7 +127,7 @@ public struct Arrivals: ~Copyable {
     memory.write(reader.rest(), at: slot * Self.slotBytes + arrival.headBytes + offset)
     arrivals[slot].missing &= ~bit
     arrivals[slot].progressAt = now
-    arrivals[slot].repeatAt = now + Limits.leafRepeatAfter
+    arrivals[slot].repeatAt = now + arrival.repeatAfter
     arrivals[slot].repeatCount = 0
     guard arrivals[slot].missing == 0 else { return .taken }
     arrivals[slot].isComplete = true
@@ -153,17 +158,20 @@ public struct Arrivals: ~Copyable {
   }
 
   /// The next slot whose missing frames are to be asked for now; nil when none is left. One without progress
-  /// for `Limits.arrivalTimeout` is freed and not returned.
+  /// for `Limits.arrivalTimeout`, longer on a long way, is freed and not returned.
   public mutating func nextRepeat(at now: Instant) -> Int? {
     guard usedCount > 0 else { return nil }
     for slot in 0..<arrivals.count where arrivals[slot].isUsed && now >= arrivals[slot].repeatAt {
-      if now - arrivals[slot].progressAt > Limits.arrivalTimeout {
+      let pause = arrivals[slot].repeatAfter
+      if now - arrivals[slot].progressAt > max(Limits.arrivalTimeout, pause * 8) {
         free(slot)
         continue
       }
       let repeats = arrivals[slot].repeatCount
       arrivals[slot].repeatCount = min(repeats + 1, 4)
-      arrivals[slot].repeatAt = now + Limits.leafRepeatAfter * (1 << UInt64(repeats + 1))
+      // Doubling, but where the way alone takes long, twice its time is enough.
+      let longest = max(Limits.leafRepeatAfter * 32, pause * 2)
+      arrivals[slot].repeatAt = now + min(pause * (1 << UInt64(repeats + 1)), longest)
       return slot
     }
     return nil

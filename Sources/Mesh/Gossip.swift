@@ -49,6 +49,8 @@ public struct Gossip: ~Copyable {
   private let announcements: Table<Announcement>
   private var announcementCount = 0
   private var announceAt = Instant.never
+  /// On a slow link announcements wait longer for company.
+  private var announceNotBefore = Instant.zero
   private let wanted: Table<Wanted>
   private var wantedCount = 0
   private var wantAt = Instant.never
@@ -84,14 +86,24 @@ public struct Gossip: ~Copyable {
     return jitterState >> 33
   }
 
-  /// Whether another vertex may be verified now.
-  public mutating func takeCheck(at now: Instant) -> Bool {
+  /// Whether another vertex of member `member`, or of a client, may be verified now. Half of the checks are kept for
+  /// members who stay within their share, so that nobody takes it from them.
+  public mutating func takeCheck(for member: Int?, in mesh: inout Mesh, at now: Instant) -> Bool {
     let earned = (now - checksSince).microseconds * Limits.vertexChecksPerSecond / 1_000_000
-    if earned > 0 {
-      checks = min(Limits.vertexChecksPerSecond, checks + min(earned, Limits.vertexChecksPerSecond))
+    if checks + earned >= Limits.vertexChecksPerSecond {
+      checks = Limits.vertexChecksPerSecond
       checksSince = now
+    } else {
+      // What is not a whole one yet is earned later.
+      checks += earned
+      checksSince = checksSince + Interval(microseconds: earned * 1_000_000 / Limits.vertexChecksPerSecond)
     }
-    guard checks > 0 else { return false }
+    let isOwed = member.map { mesh.takesItsShare($0, at: now) } ?? false
+    let kept = isOwed ? 0 : Limits.vertexChecksPerSecond / 2
+    guard checks > kept else {
+      if member != nil { mesh.refuse(.checks) }
+      return false
+    }
     checks -= 1
     return true
   }
@@ -104,7 +116,7 @@ public struct Gossip: ~Copyable {
     let isOffered = row(of: id.prefix).map { wanted[$0].isOffered } ?? false
     forget(id.prefix)
     if let source, links[source].surplus > 0 { links[source].surplus -= 1 }
-    if announcementCount == announcements.count { announce(in: &mesh) }
+    if announcementCount == announcements.count { announce(in: &mesh, at: now) }
     var announcement = Announcement()
     announcement.prefix = id.prefix
     var copies = isOffered ? 0 : Limits.eagerNeighbours
@@ -120,7 +132,7 @@ public struct Gossip: ~Copyable {
     }
     announcements[announcementCount] = announcement
     announcementCount += 1
-    if announceAt == .never { announceAt = now + Limits.announceAfter }
+    if announceAt == .never { announceAt = max(now + Limits.announceAfter, announceNotBefore) }
   }
 
   /// Sends a vertex whole.
@@ -237,12 +249,13 @@ public struct Gossip: ~Copyable {
 
   /// Announces and asks for what is due.
   public mutating func tick(in mesh: inout Mesh, at now: Instant) {
-    if now >= announceAt { announce(in: &mesh) }
+    if now >= announceAt { announce(in: &mesh, at: now) }
     if now >= wantAt { want(in: &mesh, at: now) }
   }
 
-  private mutating func announce(in mesh: inout Mesh) {
+  private mutating func announce(in mesh: inout Mesh, at now: Instant) {
     announceAt = .never
+    var bytes = 0
     for member in 0..<mesh.members.count where mesh.members[member].isStraight {
       var start = 0
       while start < announcementCount {
@@ -251,6 +264,7 @@ public struct Gossip: ~Copyable {
         for index in start..<end where !announcements[index].isTold(member) { count += 1 }
         if count > 0 {
           controlBytes += UInt64(3 + count * 8)
+          bytes += 3 + count * 8 + DatagramView.sealedOverheadBytes + Limits.rateDatagramOverheadBytes
           mesh.send(.haveVertex, contentBytes: count * 8, to: member) { writer in
             for index in start..<end where !announcements[index].isTold(member) {
               writer.u64(announcements[index].prefix)
@@ -261,6 +275,7 @@ public struct Gossip: ~Copyable {
       }
     }
     announcementCount = 0
+    announceNotBefore = now + min(mesh.backgroundTime(bytes), Limits.announceAfterMax)
   }
 
   private mutating func want(in mesh: inout Mesh, at now: Instant) {

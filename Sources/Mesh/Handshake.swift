@@ -452,6 +452,7 @@ extension Mesh {
 
   /// Forgets the keys shared with a member.
   mutating func endSession(_ row: Int) {
+    flows.forget(row)
     keys.free(members[row].session)
     keys.free(members[row].formerSession)
     members[row].session = 0

@@ -130,9 +130,7 @@ extension Mesh {
     guard let number = moves.takeNumber(member, bytes: bytes, at: now), let path = moves.path(member) else {
       return
     }
-    var frame = selfPing
-    frame.number = number
-    frame.members = membersDigest
+    let frame = outgoingPing(number)
     var writer = ByteWriter(scratch.mutableBytes(at: 0, count: bytes))
     seal(members[member].session, plainBytes: Self.pingBytes, into: &writer) {
       $0.u8(FrameType.ping.code)
@@ -144,30 +142,36 @@ extension Mesh {
 
   // MARK: Out
 
-  /// Writes the next datagram to be sent, or answers nil when none waits.
+  /// Writes the next datagram to be sent, or answers nil when none waits or the link takes none now.
   public mutating func nextDatagram(
     into writer: inout ByteWriter, at now: Instant
   ) -> (endpoint: Endpoint, isMulticast: Bool)? {
-    while let entry = queue.pop() {
+    let start = writer.count
+    while mayBeSent(at: now), let entry = queue.pop() {
       if entry.member < 0 {
         guard !entry.path.isRelayed else {
           relay(queue.bytes(entry), to: entry.path.relayed)
           continue
         }
         writer.bytes(queue.bytes(entry))
+        sent(writer.count - start, at: now)
         return (entry.path.endpoint, entry.isMulticast)
       }
-      let member = members[entry.member]
+      let index = Int(entry.member)
+      let member = members[index]
       guard member.session != 0 else { continue }
       let frames = queue.bytes(entry)
       guard !member.path.isRelayed else {
-        relay(frames: frames.byteCount, for: entry.member) { $0.bytes(frames) }
+        relay(frames: frames.byteCount, for: index) { $0.bytes(frames) }
         continue
       }
       seal(member.session, plainBytes: frames.byteCount, into: &writer) { $0.bytes(frames) }
+      sent(writer.count - start, at: now)
       return (member.path.endpoint, false)
     }
-    return nextRelay(into: &writer, at: now).map { ($0, false) }
+    guard mayBeSent(at: now), let endpoint = nextRelay(into: &writer, at: now) else { return nil }
+    sent(writer.count - start, at: now)
+    return (endpoint, false)
   }
 
   /// Queues a frame of exactly `contentBytes` bytes for member `index`; dropped when it has no session.
@@ -179,23 +183,42 @@ extension Mesh {
   }
 
   /// Writes a whole datagram with one frame for member `index`, past the queue: for bulk, which is made when
-  /// there is room and never waits.
+  /// `hasBulkRoom` and never waits. Now and then a ping goes with it, whose answer says how the way is.
   public mutating func emitDatagram(
-    _ type: FrameType, contentBytes: Int, to index: Int, into writer: inout ByteWriter,
+    _ type: FrameType, contentBytes: Int, to index: Int, into writer: inout ByteWriter, at now: Instant,
     _ emit: (inout ByteWriter) -> Void
   ) -> Emission {
     let member = members[index]
-    guard member.session != 0 else { return .queued }
-    let emitFrame = { (writer: inout ByteWriter) in
-      writer.u8(type.code)
-      writer.u16(UInt16(contentBytes))
-      emit(&writer)
-    }
-    guard !member.path.isRelayed else {
-      relay(frames: contentBytes + 3, for: index, emitFrame)
+    guard member.session != 0 else {
+      queue.dropped(.bulk)
       return .queued
     }
-    seal(member.session, plainBytes: contentBytes + 3, into: &writer, emitFrame)
+    guard !member.path.isRelayed else {
+      relay(frames: contentBytes + 3, for: index) {
+        $0.u8(type.code)
+        $0.u16(UInt16(contentBytes))
+        emit(&$0)
+      }
+      return .queued
+    }
+    let start = writer.count
+    let bytes = contentBytes + 3 + DatagramView.sealedOverheadBytes
+    let isMarked = flows.send(
+      bytes, isWhole: bytes + Self.pingBytes == Limits.bulkDatagramBytes, to: index,
+      roundTripMicroseconds: member.roundTripMicroseconds, number: pingNumber &+ 1, at: now)
+    if isMarked { pingNumber &+= 1 }
+    let ping = outgoingPing(pingNumber)
+    seal(member.session, plainBytes: contentBytes + 3 + (isMarked ? Self.pingBytes : 0), into: &writer) {
+      $0.u8(type.code)
+      $0.u16(UInt16(contentBytes))
+      emit(&$0)
+      if isMarked {
+        $0.u8(FrameType.ping.code)
+        $0.u16(UInt16(PingFrame.byteCount))
+        ping.emit(into: &$0)
+      }
+    }
+    sent(writer.count - start, at: now)
     return .datagram(member.path.endpoint)
   }
 
@@ -240,9 +263,10 @@ extension Mesh {
     nonce.key.withBytes { keyedDigest(secrets[secret].hello, of: $0.extracting(0..<16)) }
   }
 
-  /// Sends a hello to an address, or to the multicast group when `path` is none.
-  mutating func sendHello(to endpoint: Endpoint) {
+  /// Sends a hello to an address, or to the multicast group when `endpoint` is none.
+  mutating func sendHello(to endpoint: Endpoint, at now: Instant) {
     guard selfRecordBytes > 0 else { return }
+    pacing.background.take(Limits.helloBytes + Limits.rateDatagramOverheadBytes, at: now)
     var writer = ByteWriter(scratch.mutableBytes(at: 0, count: Limits.helloBytes))
     sealHello(into: &writer, nonce: Code(random.next()), secret: 0)
     queue.append(to: Path(endpoint), isMulticast: endpoint.isNone, writer.written)
@@ -275,7 +299,8 @@ extension Mesh {
     if let known = members.index(of: record.author) {
       // Who is there already, in this life and heard of lately, needs nothing.
       let member = members[known]
-      let isHeard = member.isAlive && now - member.heardAt < .seconds(3)
+      let lately = max(.seconds(3), pairEvery(known) * 2)
+      let isHeard = member.isAlive && now - member.heardAt < lately
       if isHeard, member.instance == body.instance, !member.path.isRelayed { return }
       // An earlier life: somebody plays an old hello again, or a home was restored from a backup. That one is told the
       // epoch where it must begin, before it signs anything; its life before it is silent.

@@ -38,7 +38,7 @@ extension Mesh {
 
   private func patience(with member: Int) -> Interval {
     let roundTrip = Interval(microseconds: UInt64(members[member].roundTripMicroseconds) * 3)
-    return max(Limits.probePatience, roundTrip) * slowness
+    return pacing.stretched(max(Limits.probePatience, roundTrip)) * slowness
   }
 
   private mutating func worsen() { health = min(health + 1, Limits.healthMax) }
@@ -93,7 +93,8 @@ extension Mesh {
     switch member.state {
     case .alive:
       if member.suspectUntil != .never { return min(member.suspectUntil, member.suspectPingAt) }
-      return member.path.isRelayed ? member.triedStraightAt + Limits.straightEvery : .never
+      if member.path.isRelayed { return member.triedStraightAt + Limits.straightEvery }
+      return member.isConfigured ? max(member.pingSentAt, member.lookedAt) + Limits.keepAlive : .never
     case .known, .failed: return member.path.isNone ? .never : member.helloAt
     case .left: return .never
     }
@@ -108,11 +109,16 @@ extension Mesh {
         attendSuspect(index, at: now)
       } else if member.path.isRelayed, now - member.triedStraightAt >= Limits.straightEvery {
         tryStraight(index, at: statedPath(of: index), now: now)
-      } else if member.isConfigured, now - member.pingSentAt >= Limits.keepAlive {
+      } else if member.isConfigured, now - max(member.pingSentAt, member.lookedAt) >= Limits.keepAlive {
+        // What came has been answered, and what was sent opens the way just as well.
         ping(index, at: now)
       }
     case .known, .failed:
       guard now >= member.helloAt, !member.path.isNone else { return }
+      guard member.helloAttempts == 0 || takeBackground(InitiationPayload.datagramBytes, at: now) else {
+        members[index].helloAt = backgroundAt
+        return
+      }
       // Doubling from 1 s: one attempt with back-off per destination. Odd and even ones go on taking turns.
       members[index].helloAttempts = member.helloAttempts < 6 ? member.helloAttempts + 1 : 5
       let pause = min(Limits.retryEvery, Interval.seconds(1 << UInt64(member.helloAttempts)))
@@ -156,6 +162,10 @@ extension Mesh {
   private mutating func advanceProbe(at now: Instant) {
     if probe.member >= 0 { continueProbe(at: now) }
     guard probe.member < 0, now >= probe.nextAt, let member = nextToProbe() else { return }
+    guard now >= probeDue(member) else {
+      probe.nextAt = min(probeDue(member), now + Limits.heartbeat)
+      return
+    }
     // While they are few all are probed each second.
     let share = UInt64(members.aliveCount <= Limits.probedTogether ? members.aliveCount : 1)
     probe.nextAt = now + Interval(microseconds: Limits.heartbeat.microseconds / share)
@@ -165,7 +175,8 @@ extension Mesh {
     probe.stageAt = now + patience(with: member)
     members[member].lookedAt = now
     ping(member, at: now)
-    if members[member].membersDigest != membersDigest { rumour(to: member) }
+    guard members[member].membersDigest != membersDigest else { return }
+    if takeBackground(Limits.nodeRecordBytes, at: now) { rumour(to: member) }
   }
 
   private mutating func continueProbe(at now: Instant) {
@@ -193,11 +204,11 @@ extension Mesh {
     probe.stageAt = now + patience(with: member) * (probe.stage == 3 ? 2 : 1)
   }
 
-  /// The member that was looked at the longest ago.
+  /// The member that is to be looked at first: usually the one that was looked at the longest ago.
   private func nextToProbe() -> Int? {
     var best: Int?
     for index in 0..<members.count where members[index].isAlive && members[index].suspectUntil == .never {
-      if let other = best, members[other].lookedAt <= members[index].lookedAt { continue }
+      if let other = best, probeDue(other) <= probeDue(index) { continue }
       best = index
     }
     return best
@@ -233,7 +244,7 @@ extension Mesh {
   private mutating func beginSuspicion(of member: Int, at now: Instant) {
     guard members[member].suspectUntil == .never else { return }
     // One failed probe alone does not make this node a slow one.
-    members[member].suspectUntil = now + Limits.suspicion * (1 + health / 4)
+    members[member].suspectUntil = now + pacing.stretched(Limits.suspicion) * (1 + health / 4)
     members[member].suspectPingAt = now
     members[member].suspectCount = 0
     linksMayDiffer = true
@@ -245,7 +256,7 @@ extension Mesh {
       changeState(index, to: .failed, at: now)
       happened(.failed(index))
     } else if now >= members[index].suspectPingAt {
-      members[index].suspectPingAt = now + max(Limits.suspectProbeEvery, patience(with: index))
+      members[index].suspectPingAt = now + max(pacing.stretched(Limits.suspectProbeEvery), patience(with: index))
       members[index].suspectCount &+= 1
       ping(index, at: now)
       if members[index].suspectCount % 2 == 0 { askOthers(about: index, count: 1) }
@@ -274,10 +285,24 @@ extension Mesh {
     pingNumber &+= 1
     members[index].pingSentAt = now
     members[index].pingNumber = pingNumber
-    var frame = selfPing
-    frame.number = pingNumber
-    frame.members = membersDigest
+    let frame = outgoingPing(pingNumber)
     send(.ping, contentBytes: PingFrame.byteCount, to: index) { frame.emit(into: &$0) }
+  }
+
+  /// What a ping or its answer says now.
+  func outgoingPing(_ number: UInt32) -> PingFrame {
+    var frame = selfPing
+    frame.number = number
+    frame.members = membersDigest
+    frame.flags |= UInt16(pacing.pairSeconds(members.aliveCount)) << PingFrame.everyShift
+    return frame
+  }
+
+  private func noticeRoundTrip(_ index: Int, _ sample: UInt32) {
+    let old = members[index].roundTripMicroseconds
+    // What was measured while a queue was full is soon forgotten, though on a slow link samples are few.
+    let mean = old / 4 > sample ? (UInt64(old) + UInt64(sample)) / 2 : (UInt64(old) * 7 + UInt64(sample)) / 8
+    members[index].roundTripMicroseconds = old == 0 ? max(1, sample) : max(1, UInt32(mean))
   }
 
   /// A ping or its answer came from member `index`.
@@ -294,14 +319,14 @@ extension Mesh {
     members[index].lookedAt = now
     if isAnswer {
       if moves.isProven(index, frame.number, from: cameBy) { setPath(index, cameBy) }
-      guard frame.number == members[index].pingNumber else { return }
-      let sample = UInt32(min((now - members[index].pingSentAt).microseconds, 60_000_000))
-      let old = members[index].roundTripMicroseconds
-      members[index].roundTripMicroseconds = old == 0 ? max(1, sample) : max(1, (old * 7 + sample) / 8)
+      if frame.number == members[index].pingNumber {
+        let sample = UInt32(min((now - members[index].pingSentAt).microseconds, 60_000_000))
+        noticeRoundTrip(index, sample)
+      } else if let sample = flows.answered(frame.number, by: index, at: now) {
+        noticeRoundTrip(index, min(sample, 60_000_000))
+      }
     } else {
-      var answer = selfPing
-      answer.number = frame.number
-      answer.members = membersDigest
+      let answer = outgoingPing(frame.number)
       send(.acknowledge, contentBytes: PingFrame.byteCount, to: index) { answer.emit(into: &$0) }
     }
   }
@@ -324,13 +349,14 @@ extension Mesh {
     guard let member = members.index(prefix: prefix), member != index else { return }
     switch type {
     case .pingRequest:
-      guard members[member].isAlive else { return }
+      guard members[member].isAlive, take(.searches, for: index, at: now) else { return }
       var row = 0
       for other in 0..<ProbeForOther.countMax where probesForOthers[other].until < probesForOthers[row].until {
         row = other
       }
       probesForOthers[row] = ProbeForOther(
-        asker: UInt16(index), member: UInt16(member), since: now, until: now + .seconds(1))
+        asker: UInt16(index), member: UInt16(member), since: now,
+        until: now + pacing.stretched(.seconds(1)))
       ping(member, at: now)
     case .pingAnswer:
       guard members[member].isAlive else { return }

@@ -27,7 +27,7 @@ public struct MeshCounters: BitwiseCopyable, Sendable {
   public var badSignature: UInt64 = 0
   /// Vertices that were here already.
   public var duplicateVertices: UInt64 = 0
-  /// Vertices, hellos and handshakes over the rate that is checked.
+  /// Hellos and handshakes over the rate that is checked, and frames of members who ask for too much.
   public var overRate: UInt64 = 0
   /// Links or members refused because a table is full.
   public var tableFull: UInt64 = 0
@@ -79,6 +79,13 @@ public struct Mesh: ~Copyable {
   public var members: MemberTable
   /// What waits to be sent.
   public var queue: SendQueue
+  var flows: FlowTable
+  var allowances: AllowanceTable
+  var pacing: Pacing
+  /// Datagrams sent, one to a multicast group being one.
+  public internal(set) var sentCount: UInt64 = 0
+  /// Their bytes.
+  public internal(set) var sentBytes: UInt64 = 0
   /// What came and what was dropped.
   public var counters = MeshCounters()
   let events: Table<MeshEvent>
@@ -139,8 +146,8 @@ public struct Mesh: ~Copyable {
   /// Bytes that a mesh with `members` members reserves, without its queue.
   public static func byteCount(members: Int) -> Int {
     MemberTable.byteCount(members) + Table<Route>.byteCount(members) + MemberTable.recordBytesMax
-      + Table<MeshEvent>.byteCount(32)
-      + Table<Endpoint>.byteCount(Limits.configuredPeersMax)
+      + Table<MeshEvent>.byteCount(32) + Table<Endpoint>.byteCount(Limits.configuredPeersMax)
+      + FlowTable.byteCount(members: members) + AllowanceTable.byteCount(members: members)
   }
 
   /// Bytes that the sessions reserve.
@@ -150,11 +157,11 @@ public struct Mesh: ~Copyable {
     + Table<KeptCookie>.byteCount(Limits.cookiesMax) + 3 * Limits.datagramBytes
 
   /// A mesh around the node `selfID`, whose agreement key is `agreement`. Everything that must be unpredictable is
-  /// drawn from `entropy`.
+  /// drawn from `entropy`. Its link carries `rate` bits a second; 0 when that is not known.
   public init(
     network: Network, secrets: NetworkSecrets, selfID: NodeID, agreement: AgreementKey, instance: UInt64,
     town: NodeID, entropy: Bytes32, members: Int, usesMulticast: Bool, peers configured: InlineArray<16, Endpoint>,
-    peerCount: Int
+    peerCount: Int, rate: UInt64 = 0
   ) {
     self.network = network
     self.selfID = selfID
@@ -180,6 +187,13 @@ public struct Mesh: ~Copyable {
     self.members = MemberTable(capacity: members)
     routes = Table(repeating: Route(), count: members)
     queue = SendQueue(members: members)
+    flows = FlowTable(members: members)
+    allowances = AllowanceTable(members: members)
+    pacing = Pacing(rate: rate)
+    if rate != 0 {
+      let bytes = min(rate / 8 * Limits.dagWaitsSeconds, UInt64(queue.dagBytesMax))
+      queue.dagBytesMax = max(Limits.dagWaitsBytesMin, Int(bytes))
+    }
     events = Table(repeating: .cloned, count: 32)
   }
 
@@ -240,12 +254,16 @@ public struct Mesh: ~Copyable {
   // MARK: Hellos and handshakes
 
   mutating func greet(at now: Instant) {
+    guard pacing.background.isOpen(at: now) else {
+      helloAt = backgroundAt
+      return
+    }
     var isLonely = false
     for index in 0..<peerCount where members.index(at: peers[index]) == nil {
-      sendHello(to: peers[index])
+      sendHello(to: peers[index], at: now)
       isLonely = true
     }
-    if usesMulticast { sendHello(to: .none) }
+    if usesMulticast { sendHello(to: .none, at: now) }
     // Often at first, then seldom: who comes later greets for itself.
     helloAt = now + helloPause
     helloPause = min(helloPause * 2, isLonely ? Limits.helloEveryLonely : Limits.helloEvery)
@@ -333,6 +351,7 @@ public struct Mesh: ~Copyable {
   }
 
   mutating func setPath(_ index: Int, _ path: Path) {
+    if members[index].path != path { flows.forget(index) }
     members[index].path = path
     linksMayDiffer = true
   }
@@ -412,6 +431,7 @@ public struct Mesh: ~Copyable {
       // A member with a session says itself when it begins a new life. Its clock may have begun anew with it.
       guard speaksForItself || !member.isAlive || member.instance == body.instance else { return }
     }
+    guard take(.records, for: index, at: now) else { return }
     guard network.isSigned(record) else {
       counters.badSignature += 1
       return

@@ -123,10 +123,9 @@ struct RelayQueue: ~Copyable {
 }
 
 extension Mesh {
-  /// Whether bulk for member `index` has room: what goes through others must leave room for what is not bulk.
-  public func hasRoom(for index: Int) -> Bool {
-    !members[index].path.isRelayed
-      || (relays.freeCount > Limits.relaySlots / 4 && routes[index].nextHop >= 0)
+  /// Whether bulk for member `index` has room here.
+  func hasRelayRoom(for index: Int) -> Bool {
+    relays.freeCount > Limits.relaySlots / 4 && routes[index].nextHop >= 0
   }
 
   // MARK: In

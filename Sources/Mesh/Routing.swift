@@ -12,18 +12,18 @@ import Wire
 
 /// How a member is reached.
 struct Route: BitwiseCopyable {
+  /// The record of the member that came along the way, and the hops.
+  var age = RecordAge.none
+  var hops = RouteEntry.unreachable
   /// Row of the neighbour that passes on, of the member itself when it is one; -1 when there is no way.
   var nextHop: Int16 = -1
-  /// Hops that way, and the record of the member that came along it.
-  var hops = RouteEntry.unreachable
-  var age = RecordAge.none
   /// The second way; -1 when there is none.
-  var alternate: Int16 = -1
-  var alternateHops = RouteEntry.unreachable
   var alternateAge = RecordAge.none
+  var alternateHops = RouteEntry.unreachable
+  var alternate: Int16 = -1
   /// The shortest way along the newest record that this node has had: what loops are kept away with.
-  var feasibleHops = RouteEntry.unreachable
   var feasibleAge = RecordAge.none
+  var feasibleHops = RouteEntry.unreachable
   /// Whether neighbours are still to be told.
   var isNews = false
   /// Whether somebody has a way that this node must not take before there is a newer record.

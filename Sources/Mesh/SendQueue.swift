@@ -1,103 +1,208 @@
-// What waits to be sent. Frames for one member share a datagram while they fit, and are sealed when it is their turn;
-// what does not find a free datagram is dropped and counted, as a link would do: everything on this mesh is asked for
-// again.
+// What waits to be sent, in the order of its priority. Frames for one member and of one priority share a datagram while
+// they fit, and are sealed when it is their turn. What does not find a free datagram takes that of something less
+// urgent, or is dropped and counted, as a link would do: everything on this mesh is asked for again.
 
 import Wire
 
-/// A bounded queue of datagrams, first in, first out.
+/// What goes first. Within a priority it is first in, first out.
+public enum Priority: UInt8, BitwiseCopyable, Sendable {
+  /// Who is there, and what is answered at once: probes, handshakes, members, verdicts.
+  case control = 0
+  /// Questions and answers about shards, of which somebody waits for each.
+  case repair = 1
+  /// Vertices, their ids, and the comparison of DAGs.
+  case dag = 2
+  /// Leaves of shards. They never wait here: they are made when there is room for them.
+  case bulk = 3
+
+  /// Number of priorities.
+  public static let count = 4
+}
+
+extension FrameType {
+  /// How urgent a frame of this type is. What is not known here is as urgent as a vertex, and so is the goodbye: it
+  /// ends the session that what waits before it needs.
+  var priority: Priority {
+    switch self {
+    case .ping, .acknowledge, .pingRequest, .pingAnswer, .suspect, .member, .acceptShard: .control
+    case .relayed, .routes, .wantRoute: .control
+    case .offerShard, .wantLeaves, .receipt, .wantShard, .find, .found, .listHoldings, .holdings: .repair
+    case .leaf: .bulk
+    default: .dag
+    }
+  }
+}
+
+/// A bounded queue of datagrams.
 public struct SendQueue: ~Copyable {
   struct Entry: BitwiseCopyable {
-    /// Whom the frames are for; -1 for a whole datagram.
-    var member: Int
     /// Where a whole datagram goes.
     var path: Path
+    /// Whom the frames are for; -1 for a whole datagram.
+    var member: Int16
+    var byteCount: UInt16
+    var priority: Priority
     var isMulticast = false
-    var byteCount: Int
-    fileprivate var slot = 0
+    fileprivate var isWaiting = true
+    fileprivate var slot: UInt8 = 0
+    /// The next one of the priority, or the next free one.
+    fileprivate var next = SendQueue.none
   }
+  /// The entries of one priority, and what became of others.
+  private struct Line: BitwiseCopyable {
+    var first = SendQueue.none
+    var last = SendQueue.none
+    var byteCount = 0
+    var droppedCount: UInt64 = 0
+  }
+  private static let none = UInt8.max
+  /// Priorities that wait here: all but bulk.
+  private static let linesMax = Int(Priority.bulk.rawValue)
+
+  /// Frames are sealed when they leave, and whole datagrams that wait are hellos and handshakes, which are shorter.
+  private static let slotBytes = Limits.framesBytes
   private let datagrams: Region
   private let entries: Table<Entry>
-  /// For every member the number of the datagram that takes more frames, counted from the start.
-  private let openDatagram: Table<UInt64>
-  private var head: UInt64 = 0
-  private var tail: UInt64 = 0
-  /// Datagrams dropped because the queue was full.
-  public private(set) var droppedCount: UInt64 = 0
+  /// For every member and priority one more than the slot of the datagram that takes more frames; 0 for none.
+  private let openSlots: Table<UInt8>
+  private var lines = InlineArray<4, Line>(repeating: Line())
+  private var firstFree: UInt8 = 0
+  /// Datagrams that still fit.
+  public private(set) var freeCount = Limits.sendQueueDatagrams
+  /// Bytes of vertices and their ids that may wait: on a slow link no more than it carries in a short time, because
+  /// who waits for them asks again.
+  var dagBytesMax = Limits.sendQueueDatagrams * slotBytes
 
   /// Bytes that the queue reserves for `members` members.
   public static func byteCount(members: Int) -> Int {
-    Limits.sendQueueDatagrams * (Limits.datagramBytes + MemoryLayout<Entry>.stride) + members * 8
+    Limits.sendQueueDatagrams * (slotBytes + MemoryLayout<Entry>.stride) + members * linesMax
   }
 
   /// Reserves the queue.
   public init(members: Int) {
-    datagrams = Region(byteCount: Limits.sendQueueDatagrams * Limits.datagramBytes)
+    datagrams = Region(byteCount: Limits.sendQueueDatagrams * Self.slotBytes)
     entries = Table(unwritten: Limits.sendQueueDatagrams)
-    openDatagram = Table(zeroed: members)
+    openSlots = Table(zeroed: members * Self.linesMax)
+    for slot in 0..<Limits.sendQueueDatagrams {
+      entries[slot] = Entry(path: .none, member: -1, byteCount: 0, priority: .dag, isWaiting: false)
+      entries[slot].slot = UInt8(slot)
+      entries[slot].next = slot + 1 < Limits.sendQueueDatagrams ? UInt8(slot + 1) : Self.none
+    }
   }
 
   /// Whether nothing waits.
-  public var isEmpty: Bool { head == tail }
-  /// Datagrams that still fit.
-  public var freeCount: Int { Limits.sendQueueDatagrams - Int(tail - head) }
+  public var isEmpty: Bool { freeCount == Limits.sendQueueDatagrams }
 
-  private mutating func append(_ entry: Entry) -> Int? {
-    guard freeCount > 0 else {
-      droppedCount += 1
+  /// What was dropped of this priority: datagrams that gave way, and frames that found no room.
+  public func droppedCount(_ priority: Priority) -> UInt64 { lines[Int(priority.rawValue)].droppedCount }
+
+  /// Something of this priority could not be sent.
+  mutating func dropped(_ priority: Priority) { lines[Int(priority.rawValue)].droppedCount += 1 }
+
+  // MARK: Slots
+
+  /// A slot for another datagram of this priority. A few are kept for control, so that a burst of anything else leaves
+  /// it room; when there are none, the oldest datagram of the least urgent priority below gives way.
+  private mutating func claim(_ entry: Entry) -> Int? {
+    let line = Int(entry.priority.rawValue)
+    let kept = entry.priority == .control ? 0 : Limits.sendQueueControlReserve
+    let isOver = entry.priority == .dag && lines[line].byteCount >= dagBytesMax
+    guard !isOver, freeCount > kept || giveWay(to: entry.priority) else {
+      dropped(entry.priority)
       return nil
     }
-    let slot = Int(tail % UInt64(Limits.sendQueueDatagrams))
+    let slot = Int(firstFree)
+    firstFree = entries[slot].next
+    freeCount -= 1
     entries[slot] = entry
-    entries[slot].slot = slot
-    tail += 1
+    entries[slot].slot = UInt8(slot)
+    if lines[line].last == Self.none {
+      lines[line].first = UInt8(slot)
+    } else {
+      entries[Int(lines[line].last)].next = UInt8(slot)
+    }
+    lines[line].last = UInt8(slot)
+    lines[line].byteCount += Int(entry.byteCount)
     return slot
   }
 
+  private mutating func giveWay(to priority: Priority) -> Bool {
+    for line in stride(from: Self.linesMax - 1, to: Int(priority.rawValue), by: -1) where take(from: line) != nil {
+      lines[line].droppedCount += 1
+      return true
+    }
+    return false
+  }
+
+  /// The oldest entry of a line, whose slot is free then.
+  private mutating func take(from line: Int) -> Entry? {
+    guard lines[line].first != Self.none else { return nil }
+    let slot = Int(lines[line].first)
+    let entry = entries[slot]
+    lines[line].first = entry.next
+    if entry.next == Self.none { lines[line].last = Self.none }
+    lines[line].byteCount -= Int(entry.byteCount)
+    entries[slot].isWaiting = false
+    entries[slot].next = firstFree
+    firstFree = UInt8(slot)
+    freeCount += 1
+    return entry
+  }
+
+  // MARK: In and out
+
   /// Queues a whole datagram.
-  mutating func append(to path: Path, isMulticast: Bool = false, _ datagram: RawSpan) {
-    let entry = Entry(member: -1, path: path, isMulticast: isMulticast, byteCount: datagram.byteCount)
-    guard let slot = append(entry) else { return }
-    datagrams.write(datagram, at: slot * Limits.datagramBytes)
+  mutating func append(
+    to path: Path, isMulticast: Bool = false, priority: Priority = .control, _ datagram: RawSpan
+  ) {
+    precondition(datagram.byteCount <= Self.slotBytes)
+    let entry = Entry(
+      path: path, member: -1, byteCount: UInt16(datagram.byteCount), priority: priority, isMulticast: isMulticast)
+    guard let slot = claim(entry) else { return }
+    datagrams.write(datagram, at: slot * Self.slotBytes)
   }
 
   /// Queues a frame of exactly `contentBytes` bytes for `member`, in its open datagram or in a new one.
   mutating func appendFrame(
     _ type: FrameType, contentBytes: Int, member: Int, _ emit: (inout ByteWriter) -> Void
   ) {
-    precondition(contentBytes + 3 <= Limits.framesBytes)
-    // Numbers are one more than the position, so that 0 is none.
-    var number = openDatagram[member]
-    let slotOfOpen = number == 0 ? 0 : Int((number - 1) % UInt64(Limits.sendQueueDatagrams))
+    let bytes = 3 + contentBytes
+    precondition(bytes <= Limits.framesBytes)
+    let priority = type.priority
+    let line = Int(priority.rawValue)
+    precondition(line < Self.linesMax)
+    var slot = Int(openSlots[member * Self.linesMax + line]) - 1
     let isOpen =
-      number > head && number <= tail && entries[slotOfOpen].member == member
-      && entries[slotOfOpen].byteCount + 3 + contentBytes <= Limits.framesBytes
+      slot >= 0 && entries[slot].isWaiting && entries[slot].member == Int16(member)
+      && entries[slot].priority == priority && Int(entries[slot].byteCount) + bytes <= Limits.framesBytes
     if !isOpen {
-      guard append(Entry(member: member, path: .none, byteCount: 0)) != nil else { return }
-      number = tail
-      openDatagram[member] = number
+      let entry = Entry(path: .none, member: Int16(member), byteCount: 0, priority: priority)
+      guard let claimed = claim(entry) else { return }
+      slot = claimed
+      openSlots[member * Self.linesMax + line] = UInt8(slot + 1)
     }
-    let slot = Int((number - 1) % UInt64(Limits.sendQueueDatagrams))
-    let used = entries[slot].byteCount
-    var writer = ByteWriter(
-      datagrams.mutableBytes(at: slot * Limits.datagramBytes + used, count: 3 + contentBytes))
+    let used = Int(entries[slot].byteCount)
+    var writer = ByteWriter(datagrams.mutableBytes(at: slot * Self.slotBytes + used, count: bytes))
     writer.u8(type.code)
     writer.u16(UInt16(contentBytes))
     emit(&writer)
-    precondition(!writer.overflowed && writer.count == 3 + contentBytes)
-    entries[slot].byteCount = used + 3 + contentBytes
+    precondition(!writer.overflowed && writer.count == bytes)
+    entries[slot].byteCount = UInt16(used + bytes)
+    lines[line].byteCount += bytes
   }
 
-  /// The oldest entry, which is no longer in the queue; its bytes are good until something is queued.
+  /// The most urgent entry, the oldest of these, which is no longer in the queue; its bytes are good until something is
+  /// queued.
   mutating func pop() -> Entry? {
-    guard head < tail else { return nil }
-    let slot = Int(head % UInt64(Limits.sendQueueDatagrams))
-    head += 1
-    return entries[slot]
+    for line in 0..<Self.linesMax {
+      if let entry = take(from: line) { return entry }
+    }
+    return nil
   }
 
   /// The frames or the datagram of an entry.
   @_lifetime(immortal)
   func bytes(_ entry: Entry) -> RawSpan {
-    datagrams.bytes(at: entry.slot * Limits.datagramBytes, count: entry.byteCount)
+    datagrams.bytes(at: Int(entry.slot) * Self.slotBytes, count: Int(entry.byteCount))
   }
 }

@@ -130,10 +130,7 @@ extension LightNode where Flash: ~Copyable {
       ring.confirm(prefix: id.prefix)
       return
     }
-    guard gossip.takeCheck(at: now) else {
-      mesh.counters.overRate += 1
-      return
-    }
+    guard gossip.takeCheck(for: member, in: &mesh, at: now) else { return }
     guard isValid(record.signature, over: id, by: record.author) else {
       mesh.counters.badSignature += 1
       mesh.blame(member)
@@ -217,12 +214,12 @@ extension LightNode where Flash: ~Copyable {
       mesh.counters.malformed += 1
       return
     }
-    guard gossip.takeCheck(at: now) else { return }
+    guard gossip.takeCheck(for: member, in: &mesh, at: now) else { return }
     addEvidence(proof, from: member, at: now)
   }
 
   mutating func receiveHave(_ content: RawSpan, from member: Int, at now: Instant) {
-    guard let list = vertexList(content) else { return }
+    guard let list = vertexList(content, from: member, at: now) else { return }
     for index in 0..<list.count {
       if ring.slot(prefix: list[index]) != nil {
         ring.confirm(prefix: list[index])
@@ -232,8 +229,8 @@ extension LightNode where Flash: ~Copyable {
     }
   }
 
-  mutating func receiveWant(_ content: RawSpan, from member: Int) {
-    guard let list = vertexList(content) else { return }
+  mutating func receiveWant(_ content: RawSpan, from member: Int, at now: Instant) {
+    guard let list = vertexList(content, from: member, at: now) else { return }
     for index in 0..<list.count {
       let prefix = list[index]
       if let slot = ring.slot(prefix: prefix) {
@@ -244,11 +241,13 @@ extension LightNode where Flash: ~Copyable {
     }
   }
 
-  /// The ids in a frame; nil, and counted, when it is malformed.
+  /// The ids in a frame; nil, and counted, when it is malformed or its sender sends too many.
   @_lifetime(copy content)
-  mutating func vertexList(_ content: RawSpan) -> VertexList? {
-    let list = try? VertexList(content)
-    if list == nil { mesh.counters.malformed += 1 }
-    return list
+  mutating func vertexList(_ content: RawSpan, from member: Int, at now: Instant) -> VertexList? {
+    guard let list = try? VertexList(content) else {
+      mesh.counters.malformed += 1
+      return nil
+    }
+    return mesh.take(.ids, list.count, for: member, at: now) ? list : nil
   }
 }

@@ -57,6 +57,8 @@ public struct NodeConfiguration: BitwiseCopyable, Sendable {
   public var peers = InlineArray<16, Endpoint>(repeating: .none)
   /// Number of `peers`.
   public var peerCount = 0
+  /// What the node's link carries, bits a second; 0 when that is not known.
+  public var rate: UInt64 = 0
   /// Addresses of this node that others can reach, none when only link-local ones exist.
   public var endpoints: (Endpoint, Endpoint) = (.none, .none)
 

@@ -86,8 +86,9 @@ extension LightNode where Flash: ~Copyable {
       mesh.blame(member)
       return .invalid
     }
-    return arrivals.begin(head, bundle: bundle, from: member, transfer: transfer, at: now) == nil
-      ? .busy : .accepted
+    let slot = arrivals.begin(
+      head, bundle: bundle, from: member, transfer: transfer, roundTrip: mesh.roundTrip(to: member), at: now)
+    return slot == nil ? .busy : .accepted
   }
 
   /// Above half full, no author holds more than a quarter of the store, unless it is this node's owner, an

@@ -86,7 +86,7 @@ extension LightNode where Flash: ~Copyable {
     let id = network.id(of: record)
     let isPassed = ring.reached(record.author.prefix).sequence >= record.sequence
     if isPassed || ring.isHereOrGone(id) { return answerImport(.known, request, client) }
-    guard gossip.takeCheck(at: now) else { return fail(.busy, request, client) }
+    guard gossip.takeCheck(for: nil, in: &mesh, at: now) else { return fail(.busy, request, client) }
     guard isValid(record.signature, over: id, by: record.author) else { return fail(.corrupt, request, client) }
     take(record, vertex, id: id, from: nil, at: now)
     answerImport(.new, request, client)

@@ -28,15 +28,22 @@ enum ShardProgress: UInt8, BitwiseCopyable {
 struct LeavingShard: BitwiseCopyable {
   var place = Place.nobody
   var progress = ShardProgress.unplaced
+  var attempts: UInt8 = 0
+  /// When a leaf of it was last sent: milliseconds, the lowest 32 bits.
+  var sentMilliseconds: UInt32 = 0
   /// Leaf frames still to be sent.
   var toSend: UInt64 = 0
   /// When something is to be done about it.
   var nextAt = Instant.never
   /// When it was offered first to this holder.
   var offeredAt = Instant.zero
-  /// When the holder was last heard about it.
+  /// When the holder was last heard about it, or its leaves were first sent.
   var heardAt = Instant.zero
-  var attempts: UInt8 = 0
+
+  /// How long ago a leaf of it was sent.
+  func sentAgo(at now: Instant) -> Interval {
+    .milliseconds(UInt64(UInt32(truncatingIfNeeded: now.microseconds / 1_000) &- sentMilliseconds))
+  }
 }
 
 /// A bundle on its way.
@@ -116,7 +123,8 @@ extension LightNode where Flash: ~Copyable {
   mutating func placeShards(_ slot: Int, at now: Instant) {
     // All places first, so that every head names all intended holders.
     for index in 0..<Int(leaving[slot].redundancy.shards) where leaving[slot].shards[index].progress == .unplaced {
-      let place = nextPlace(for: leaving[slot].bundle, excluding: leaving[slot].tried, at: now)
+      let place = nextPlace(
+        for: leaving[slot].bundle, excluding: leaving[slot].tried, passesOverSaturated: true, at: now)
       guard place != .nobody else {
         leaving[slot].retryAt = min(leaving[slot].retryAt, max(now + .milliseconds(500), leaving[slot].restUntil))
         break
@@ -151,8 +159,9 @@ extension LightNode where Flash: ~Copyable {
       passOver(slot, index, .timeout, at: now)
       return
     }
-    guard Int(mesh.members[member].transfers) < Limits.transfersPerPeerMax else {
-      leaving[slot].shards[index].nextAt = now + .milliseconds(2)
+    guard Int(mesh.members[member].transfers) < mesh.transferLimit(of: member) else {
+      let pause = Interval(microseconds: mesh.roundTrip(to: member).microseconds / 4)
+      leaving[slot].shards[index].nextAt = now + max(.milliseconds(2), pause)
       return
     }
     mesh.members[member].transfers += 1
@@ -160,6 +169,7 @@ extension LightNode where Flash: ~Copyable {
     leaving[slot].shards[index].offeredAt = now
     leaving[slot].shards[index].heardAt = now
     leaving[slot].shards[index].attempts = 0
+    leaving[slot].shards[index].sentMilliseconds = UInt32(truncatingIfNeeded: now.microseconds / 1_000)
     leaving[slot].shards[index].toSend = Arrivals.allFrames(leafCount: leaving[slot].leafCount)
     sendOffer(slot, index, member, at: now)
   }
@@ -179,8 +189,8 @@ extension LightNode where Flash: ~Copyable {
     mesh.send(.offerShard, contentBytes: bytes, to: member) { $0.bytes(written) }
     let attempts = leaving[slot].shards[index].attempts
     leaving[slot].shards[index].attempts = min(attempts + 1, 5)
-    let patience = Interval(microseconds: UInt64(mesh.members[member].roundTripMicroseconds) * 2)
-    leaving[slot].shards[index].nextAt = now + patience + Interval.milliseconds(60 << UInt64(attempts))
+    leaving[slot].shards[index].nextAt =
+      now + mesh.roundTrip(to: member) * 2 + Interval.milliseconds(60 << UInt64(attempts))
   }
 
   /// slot 4 bits, index 3, generation 24; bit 31 clear: a push.
@@ -318,6 +328,9 @@ extension LightNode where Flash: ~Copyable {
       return
     }
     leaving[slot].shards[index].heardAt = now
+    // What is still to be sent, or was sent less than a round trip ago, is not known to be lost.
+    let shard = leaving[slot].shards[index]
+    guard shard.toSend == 0, shard.sentAgo(at: now) >= mesh.roundTrip(to: member) else { return }
     leaving[slot].shards[index].toSend |= missing & Arrivals.allFrames(leafCount: leaving[slot].leafCount)
   }
 
@@ -444,11 +457,15 @@ extension LightNode where Flash: ~Copyable {
       case .offered:
         guard let member = leaving[slot].shards[index].place.index else { break }
         let shard = leaving[slot].shards[index]
-        if now - shard.heardAt > Limits.offerTimeout || now - shard.offeredAt > Limits.offerTimeout * 4 {
+        let patience = max(Limits.offerTimeout, mesh.transferTime(to: member) * 2)
+        if shard.toSend != 0, shard.sentAgo(at: now) < patience, now - shard.offeredAt < Limits.placeTimeout {
+          // Its leaves are going, as fast as the link takes them.
+          leaving[slot].shards[index].nextAt = now + .milliseconds(60)
+        } else if now - shard.heardAt > patience || now - shard.offeredAt > patience * 4 {
           mesh.blame(member)
           passOver(slot, index, .timeout, at: now)
         } else {
-          if shard.toSend == 0 && shard.attempts > 2 {
+          if shard.toSend == 0 && shard.attempts > 2, shard.sentAgo(at: now) > mesh.transferTime(to: member) {
             leaving[slot].shards[index].toSend = Arrivals.allFrames(leafCount: leaving[slot].leafCount)
           }
           sendOffer(slot, index, member, at: now)
@@ -459,12 +476,26 @@ extension LightNode where Flash: ~Copyable {
     let age = now - leaving[slot].startedAt
     if leaving[slot].isDurable {
       if now - leaving[slot].durableAt >= .seconds(1) { certify(slot, at: now) }
-      // Durable and not full: others need the slot, or nobody can take the rest. Repair goes on from here.
-      let isInTheWay = leavingCount == Limits.leavingMax && now - leaving[slot].durableAt >= .seconds(3)
+      // Durable and not full: others need the slot, or nobody can take the rest. Repair goes on from here. Who only
+      // waits until a slow holder has taken others is in the way at once.
+      let patience: Interval = waitsForSlow(slot) ? .milliseconds(0) : .seconds(3)
+      let isInTheWay = leavingCount == Limits.leavingMax && now - leaving[slot].durableAt >= patience
       if isInTheWay || age >= Limits.placeTimeout { finishLeaving(slot, at: now) }
     } else if age >= Limits.placeTimeout {
       abandon(slot, at: now)
     }
+  }
+
+  /// Whether all shards without receipt wait for their turn with a slow holder.
+  private func waitsForSlow(_ slot: Int) -> Bool {
+    for index in 0..<Int(leaving[slot].redundancy.shards) {
+      let shard = leaving[slot].shards[index]
+      guard shard.progress != .stored, shard.progress != .elsewhere else { continue }
+      guard shard.progress == .waiting, let member = shard.place.index, mesh.isSaturated(member) else {
+        return false
+      }
+    }
+    return true
   }
 
   var leavingDeadline: Instant {
@@ -541,17 +572,19 @@ extension LightNode where Flash: ~Copyable {
       let position = (leafCursor + step) % positions
       let (slot, index) = (position >> 3, position & 7)
       guard leaving[slot].isUsed, !leaving[slot].isDone, leaving[slot].shards[index].toSend != 0,
-        let member = leaving[slot].shards[index].place.index, mesh.hasRoom(for: member)
+        let member = leaving[slot].shards[index].place.index, mesh.hasBulkRoom(for: member)
       else { continue }
       let frame = leaving[slot].shards[index].toSend.trailingZeroBitCount
       leaving[slot].shards[index].toSend &= leaving[slot].shards[index].toSend - 1
       leafCursor = position + 1
+      leaving[slot].shards[index].sentMilliseconds = UInt32(truncatingIfNeeded: now.microseconds / 1_000)
+      if leaving[slot].shards[index].attempts <= 1 { leaving[slot].shards[index].heardAt = now }
       let first = frame * Limits.leavesPerFrame
       let bytes = min(
         Limits.leavesPerFrame * Limits.leafBytes, workspaces[slot].header.shardDataBytes - first * Limits.leafBytes)
       let transfer = transferID(slot, index)
       statistics.leafFramesSent += 1
-      return mesh.emitDatagram(.leaf, contentBytes: 6 + bytes, to: member, into: &writer) { writer in
+      return mesh.emitDatagram(.leaf, contentBytes: 6 + bytes, to: member, into: &writer, at: now) { writer in
         writer.u32(transfer.rawValue)
         writer.u16(UInt16(first))
         workspaces[slot].emitLeaves(ofShard: index, first: first, count: Limits.leavesPerFrame, into: &writer)

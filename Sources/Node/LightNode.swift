@@ -68,6 +68,8 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   let pendingReceipts: Table<PendingReceipt>
   let servings: Table<Serving>
   var servingTurn = 0
+  /// When the link takes what it has refused.
+  var sendAt = Instant.never
   let errands: Table<Errand>
   var acknowledged = InlineArray<8, Acknowledged>(repeating: Acknowledged())
   var acknowledgedNext = 0
@@ -181,7 +183,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
       network: configuration.network, secrets: configuration.secrets, selfID: identity.publicKey,
       agreement: identity.agreementKey, instance: configuration.instance, town: configuration.town,
       entropy: configuration.entropy, members: configuration.membersMax, usesMulticast: configuration.usesMulticast,
-      peers: configuration.peers, peerCount: configuration.peerCount)
+      peers: configuration.peers, peerCount: configuration.peerCount, rate: configuration.rate)
     gossip = Gossip(key: drawKey, members: configuration.membersMax)
     reconciliation = Reconciliation(members: configuration.membersMax)
     arrivals = Arrivals(slots: Limits.arrivalsMax)
@@ -256,19 +258,27 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     case .goodbye: mesh.receiveGoodbye(frame.content, from: member, at: now)
     case .vertex: receiveVertex(frame.content, from: member, at: now)
     case .haveVertex: receiveHave(frame.content, from: member, at: now)
-    case .wantVertex: receiveWant(frame.content, from: member)
+    case .wantVertex: receiveWant(frame.content, from: member, at: now)
     case .frontier: receiveFrontier(frame.content, from: member, at: now)
     case .offerVertices: receiveOffer(ofVertices: frame.content, from: member, at: now)
     case .goneVertex: receiveGone(frame.content, from: member, at: now)
     case .prune: gossip.prune(member)
     case .evidence: receiveEvidence(frame.content, from: member, at: now)
-    case .offerShard: receiveOffer(frame.content, from: member, at: now)
+    case .offerShard:
+      guard mesh.take(.shards, for: member, at: now) else { return }
+      receiveOffer(frame.content, from: member, at: now)
     case .acceptShard: receiveVerdict(frame.content, from: member, at: now)
     case .leaf: receiveLeaf(frame.content, from: member, at: now)
-    case .wantLeaves: receiveWantLeaves(frame.content, from: member, at: now)
+    case .wantLeaves:
+      guard mesh.take(.shards, for: member, at: now) else { return }
+      receiveWantLeaves(frame.content, from: member, at: now)
     case .receipt: receiveReceipt(frame.content, from: member, at: now)
-    case .wantShard: receiveWantShard(frame.content, from: member, at: now)
-    case .find: receiveFind(frame.content, from: member, at: now)
+    case .wantShard:
+      guard mesh.take(.shards, for: member, at: now) else { return }
+      receiveWantShard(frame.content, from: member, at: now)
+    case .find:
+      guard mesh.take(.searches, for: member, at: now) else { return }
+      receiveFind(frame.content, from: member, at: now)
     case .found: receiveFound(frame.content, from: member, at: now)
     case .listHoldings: receiveListHoldings(frame.content, from: member, at: now)
     case .holdings: receiveHoldings(frame.content, from: member, at: now)
@@ -320,6 +330,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     store.advance(poweredSeconds: poweredBefore + (now - startedAt).microseconds / 1_000_000)
     mesh.selfPing.digest = ring.frontierDigest()
     mesh.tick(at: now)
+    mesh.tickBulk(at: now)
     gossip.tick(in: &mesh, at: now)
     tickReconciliation(at: now)
     repeatArrivals(at: now)
@@ -386,6 +397,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     var earliest = min(mesh.nextDeadline, gossip.nextDeadline)
     earliest = min(earliest, arrivals.nextDeadline)
     earliest = min(earliest, min(publishAt, reconciliation.dueAt))
+    earliest = min(earliest, min(sendAt, mesh.bulkDeadline))
     earliest = min(earliest, bundlerDeadline)
     earliest = min(earliest, leavingDeadline)
     earliest = min(earliest, retrievalDeadline)
@@ -443,6 +455,11 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
 
   /// Leaves of shards: those that leave first.
   private mutating func emitBulk(into writer: inout ByteWriter, at now: Instant) -> Emission {
+    sendAt = .never
+    guard mesh.mayBeSent(at: now) else {
+      if !mesh.queue.isEmpty || leavingCount > 0 || isServing { sendAt = mesh.sendAt }
+      return .nothing
+    }
     let emission = emitLeaf(into: &writer, at: now)
     if case .nothing = emission { return emitServedLeaf(into: &writer, at: now) }
     return emission

@@ -61,16 +61,20 @@ struct PlaceSet: BitwiseCopyable {
 
 extension LightNode where Flash: ~Copyable {
   /// The best-ranked place for `bundle` that is alive and not in `excluded`; who is full, busy or unreliable comes after
-  /// all the others. O(members).
-  func nextPlace(for bundle: Digest, excluding excluded: PlaceSet, at now: Instant) -> Place {
-    let first = nextPlace(for: bundle, excluding: excluded, at: now) { member in
-      member.isReliable && member.free >= Limits.freeMin && member.load <= Limits.loadMax
+  /// all the others, and so does, when that is asked for, a slow one that has as much to take as it can. O(members).
+  func nextPlace(
+    for bundle: Digest, excluding excluded: PlaceSet, passesOverSaturated: Bool = false, at now: Instant
+  ) -> Place {
+    let first = nextPlace(for: bundle, excluding: excluded, at: now) { index in
+      let member = mesh.members[index]
+      return member.isReliable && member.free >= Limits.freeMin && member.load <= Limits.loadMax
+        && !(passesOverSaturated && mesh.isSaturated(index))
     }
     return first == .nobody ? nextPlace(for: bundle, excluding: excluded, at: now) { _ in true } : first
   }
 
   private func nextPlace(
-    for bundle: Digest, excluding excluded: PlaceSet, at now: Instant, where isMeant: (Member) -> Bool
+    for bundle: Digest, excluding excluded: PlaceSet, at now: Instant, where isMeant: (Int) -> Bool
   ) -> Place {
     var best = Place.nobody
     var bestScore: UInt64 = 0
@@ -80,7 +84,7 @@ extension LightNode where Flash: ~Copyable {
     }
     for index in 0..<mesh.members.count {
       let member = mesh.members[index]
-      guard member.isAlive, !excluded.contains(.member(index)), isMeant(member) else { continue }
+      guard member.isAlive, !excluded.contains(.member(index)), isMeant(index) else { continue }
       let score = Rendezvous.score(bundle: bundle, node: member.id, capacityClass: member.capacityClass)
       guard best == .nobody || score > bestScore else { continue }
       guard !evidence.weighs(on: member.id, at: now) else { continue }

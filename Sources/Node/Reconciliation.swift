@@ -83,6 +83,8 @@ extension LightNode where Flash: ~Copyable {
     while let prefix = gossip.nextGivenUp() { ring.bury(prefix: prefix) }
     guard now >= reconciliation.dueAt else { return }
     reconciliation.dueAt = .never
+    // On a slow link a comparison waits until its share is there.
+    reconciliation.openAt = max(reconciliation.openAt, mesh.backgroundAt)
     let first = reconciliation.cursor
     for step in 0..<mesh.members.count {
       let member = (first + step) % mesh.members.count
@@ -96,6 +98,7 @@ extension LightNode where Flash: ~Copyable {
         reconciliation.cursor = member + 1
         reconciliation.openAt = now + Limits.frontierPause
         open(member, at: now)
+        reconciliation.openAt = max(reconciliation.openAt, mesh.backgroundAt)
       }
       let dueAt = max(reconciliation.rows[member].dueAt, reconciliation.openAt)
       if reconciliation.rows[member].isDifferent { reconciliation.dueAt = min(reconciliation.dueAt, dueAt) }
@@ -112,11 +115,13 @@ extension LightNode where Flash: ~Copyable {
     row.isDifferent = false
     reconciliation.rows[member] = row
     reconciliation.openedCount += 1
-    sendFrontier(of: 0...UInt64.max, flags: 0, to: member)
+    sendFrontier(of: 0...UInt64.max, flags: 0, to: member, at: now)
   }
 
   /// Sends how far the authors in a range are known, in as many frames as that takes.
-  private mutating func sendFrontier(of authors: ClosedRange<UInt64>, flags: UInt8, to member: Int) {
+  private mutating func sendFrontier(
+    of authors: ClosedRange<UInt64>, flags: UInt8, to member: Int, at now: Instant
+  ) {
     _ = ring.frontierDigest()
     let flags = flags | (ring.isFrontierFull ? FrontierFrame.isFull : 0)
     var first = authors.lowerBound
@@ -139,6 +144,7 @@ extension LightNode where Flash: ~Copyable {
         FrontierFrame.emitHead(flags: flags, authors: covered, into: &$0)
         $0.bytes(bytes)
       }
+      mesh.countBackground(FrontierFrame.headBytes + bytes.byteCount, at: now)
       guard last < authors.upperBound else { return }
       first = last + 1
     }
@@ -164,7 +170,7 @@ extension LightNode where Flash: ~Copyable {
     for index in 0..<frame.count where ring.isBehind(frame.reached(index), of: frame.author(index)) {
       isLacking = true
     }
-    if isLacking { sendFrontier(of: frame.authors, flags: FrontierFrame.isAnswer, to: member) }
+    if isLacking { sendFrontier(of: frame.authors, flags: FrontierFrame.isAnswer, to: member, at: now) }
   }
 
   private mutating func offer(beyond frame: borrowing FrontierFrame, to member: Int) {
@@ -188,7 +194,7 @@ extension LightNode where Flash: ~Copyable {
 
   /// A member offers what the own frontier lacks: it is asked for in groups, in the order of the offer.
   mutating func receiveOffer(ofVertices content: RawSpan, from member: Int, at now: Instant) {
-    guard let list = vertexList(content) else { return }
+    guard let list = vertexList(content, from: member, at: now) else { return }
     var count = 0
     for index in 0..<list.count {
       guard ring.slot(prefix: list[index]) == nil, !ring.isOverwritten(prefix: list[index]) else { continue }
@@ -206,7 +212,7 @@ extension LightNode where Flash: ~Copyable {
 
   /// A member does not have what it was asked for, or what its offers build on, and never will.
   mutating func receiveGone(_ content: RawSpan, from member: Int, at now: Instant) {
-    guard let list = vertexList(content) else { return }
+    guard let list = vertexList(content, from: member, at: now) else { return }
     for index in 0..<list.count where list[index] != 0 {
       reconciliation.goneCount += 1
       if gossip.heardGone(list[index], from: member, in: mesh, at: now) { ring.bury(prefix: list[index]) }

@@ -271,7 +271,16 @@ extension LightNode where Flash: ~Copyable {
       slowest = max(slowest, UInt64(mesh.members[index].roundTripMicroseconds))
     }
     let jitter = gossip.drawJitter() & 0x3fff
-    return Interval(microseconds: min(40_000 + 3 * slowest + jitter, 200_000))
+    return Interval(microseconds: min(40_000 + 3 * slowest + jitter, max(200_000, 3 * fastestRoundTrip)))
+  }
+
+  /// Microseconds to the nearest member and back: when that is long, it is this node that is behind a slow link.
+  private var fastestRoundTrip: UInt64 {
+    var fastest = UInt64.max
+    for index in 0..<mesh.members.count where mesh.members[index].isAlive {
+      fastest = min(fastest, UInt64(mesh.members[index].roundTripMicroseconds))
+    }
+    return fastest == .max ? 0 : fastest
   }
 
   /// The next member to ask: named holders first, then the order in which everybody would have placed it.
@@ -335,7 +344,10 @@ extension LightNode where Flash: ~Copyable {
     }
     if arrivals.slot(of: transfer, from: member) != nil { return }
     learn(head, row)
-    if arrivals.begin(head, bundle: retrievals[row].bundle, from: member, transfer: transfer, at: now) == nil {
+    let slot = arrivals.begin(
+      head, bundle: retrievals[row].bundle, from: member, transfer: transfer, roundTrip: mesh.roundTrip(to: member),
+      at: now)
+    if slot == nil {
       // No room for it now: ask again when others have been answered.
       answered(row, by: member)
       retrievals[row].asked.remove(.member(member))
@@ -430,7 +442,7 @@ extension LightNode where Flash: ~Copyable {
     if retrievals[row].findingCount == 0 {
       request(row, at: now)
     } else {
-      retrievals[row].nextAt = now + .milliseconds(500)
+      retrievals[row].nextAt = now + max(.milliseconds(500), Interval(microseconds: 2 * fastestRoundTrip))
     }
   }
 
@@ -574,6 +586,11 @@ extension LightNode where Flash: ~Copyable {
       switch retrievals[row].stage {
       case .leaving, .local: startLocal(row, at: now)
       case .asking:
+        // Behind a slow link what is on its way is late whoever sends it: more of it would only be later.
+        if 3 * fastestRoundTrip > 200_000, isArriving(row) {
+          retrievals[row].nextAt = now + patience(row)
+          break
+        }
         // Who is late is counted on no longer, but may still come.
         retrievals[row].pendingCount = 0
         retrievals[row].isLate = true

@@ -8,12 +8,22 @@ import Wire
 /// A shard that somebody asked for.
 struct Serving: BitwiseCopyable {
   static let countMax = 32
-  enum Stage: UInt8, BitwiseCopyable { case free, queued, loading, sending }
+  /// Rows that one member may have, so that a slow one leaves others theirs.
+  static let countMaxOfMember = countMax / 2
+  /// Reads of the log for members whose links are slow: the others find free ones.
+  static let slowReadsMax = 4
+  enum Stage: UInt8, BitwiseCopyable {
+    case free, queued, loading, sending
+    /// All was sent, and the asker cannot know yet: it may ask again for what is on its way.
+    case sent
+  }
   var stage = Stage.free
   var member: UInt16 = 0
   var want = WantShardFrame(transfer: TransferID(rawValue: 0), bundle: .zero, index: 0)
   var slot = 0
   var toSend: UInt64 = 0
+  /// Until when the asker cannot know that all was sent.
+  var unknownUntil = Instant.zero
 }
 
 extension LightNode where Flash: ~Copyable {
@@ -27,14 +37,17 @@ extension LightNode where Flash: ~Copyable {
       return
     }
     var free: Int?
+    var count = 0
     for row in 0..<servings.count {
-      if servings[row].stage == .free {
+      let isOver = servings[row].stage == .sent && now >= servings[row].unknownUntil
+      if servings[row].stage == .free || isOver {
         free = free ?? row
-      } else if servings[row].want.transfer == want.transfer && Int(servings[row].member) == member {
-        return  // it is on its way
+      } else if Int(servings[row].member) == member {
+        if servings[row].want.transfer == want.transfer { return }  // it is on its way
+        if servings[row].stage != .sent { count += 1 }
       }
     }
-    guard let row = free else {
+    guard let row = free, count < Serving.countMaxOfMember else {
       sendVerdict(.busy, want.transfer, to: member)
       return
     }
@@ -45,12 +58,31 @@ extension LightNode where Flash: ~Copyable {
   /// Starts reading for those who wait.
   mutating func tickServing(at now: Instant) {
     for row in 0..<servings.count where servings[row].stage == .queued {
+      guard mayRead(for: Int(servings[row].member)) else { continue }
       let want = servings[row].want
       let index = want.index == WantShardFrame.anyIndex ? nil : want.index
       let answer = store.load(.shard, want.bundle, index: index, ticket: Ticket(.serve, index: row).rawValue)
       guard answer == .started else { return }
       servings[row].stage = .loading
     }
+  }
+
+  /// Whether a shard may be read for `member`. Who takes it slowly has one at a time, because there are few places to
+  /// read into.
+  private func mayRead(for member: Int) -> Bool {
+    guard mesh.isSlow(member) else { return true }
+    var slowReads = 0
+    for row in 0..<servings.count where servings[row].stage == .loading || servings[row].stage == .sending {
+      if Int(servings[row].member) == member { return false }
+      if mesh.isSlow(Int(servings[row].member)) { slowReads += 1 }
+    }
+    return slowReads < Serving.slowReadsMax
+  }
+
+  /// Whether shards are being sent to those who asked.
+  var isServing: Bool {
+    for row in 0..<servings.count where servings[row].stage == .sending { return true }
+    return false
   }
 
   mutating func serveLoaded(_ ticket: Ticket, slot: Int, at now: Instant) {
@@ -91,7 +123,6 @@ extension LightNode where Flash: ~Copyable {
       guard servings[row].stage == .sending else { continue }
       let serving = servings[row]
       let member = Int(serving.member)
-      guard mesh.hasRoom(for: member) else { continue }
       guard serving.toSend != 0, mesh.members[member].isAlive,
         let shard = try? ShardView(store.bytes(of: serving.slot))
       else {
@@ -101,19 +132,25 @@ extension LightNode where Flash: ~Copyable {
         continue
       }
       let frame = serving.toSend.trailingZeroBitCount
+      guard mesh.hasBulkRoom(for: member) else { continue }
       servings[row].toSend &= serving.toSend - 1
       servingTurn = row
       let start = frame * Limits.leavesPerFrame * Limits.leafBytes
       let end = min(start + Limits.leavesPerFrame * Limits.leafBytes, shard.data.byteCount)
       let leaves = shard.data.extracting(start..<end)
       statistics.leafFramesSent += 1
-      let emission = mesh.emitDatagram(.leaf, contentBytes: 6 + leaves.byteCount, to: member, into: &writer) {
+      let emission = mesh.emitDatagram(
+        .leaf, contentBytes: 6 + leaves.byteCount, to: member, into: &writer, at: now
+      ) {
         $0.u32(serving.want.transfer.rawValue)
         $0.u16(UInt16(frame * Limits.leavesPerFrame))
         $0.bytes(leaves)
       }
       if servings[row].toSend == 0 {
-        servings[row].stage = .free
+        // Who is near knows before it would ask again.
+        let roundTrip = mesh.roundTrip(to: member)
+        servings[row].stage = roundTrip > Limits.bulkNear ? .sent : .free
+        servings[row].unknownUntil = now + roundTrip
         store.free(serving.slot)
         tickServing(at: now)
       }

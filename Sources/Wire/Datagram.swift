@@ -322,8 +322,11 @@ public struct FrameWalk: ~Escapable {
   public var load: UInt8
   /// Free share of the store, in 1/255.
   public var free: UInt8
-  /// Bit 0: signs nothing (quiet start or a cloned card). Others are zero.
+  /// Bit 0: signs nothing (quiet start or a cloned card). The upper byte: for how many seconds who sends it asks others
+  /// to leave between two probes, because its link is slow; 0 for no wish. Others are zero.
   public var flags: UInt16
+  /// Where the seconds begin.
+  public static let everyShift: UInt16 = 8
   /// Which members the sender knows to be there: the xor of the first 8 bytes of their ids and its own, folded.
   public var members: UInt32
   /// What the sender's DAG looks like: two that are equal have reached the same sequences of the same authors.

@@ -179,8 +179,17 @@ public enum Limits {
   public static let eagerNeighboursOfAuthor = 4
   /// How long an announced vertex may take to come by itself before it is asked for.
   public static let wantAfter = Interval.milliseconds(10)
-  /// Vertices that are verified each second at most; the rest is dropped and comes again by its id.
+  /// Vertices that are verified each second at most; the rest is dropped and comes again by its id. A member that stays
+  /// below its share, one of as many as there are members, is not among the rest.
   public static let vertexChecksPerSecond: UInt64 = 4_000
+  /// Ids of vertices of one member that are looked at each second: several times what half a mesh has to catch up with.
+  public static let idsPerSecond: UInt64 = 8_192
+  /// Offers of shards, wants of them and of their leaves, of one member each second: what a fast link carries.
+  public static let shardQuestionsPerSecond: UInt64 = 8_192
+  /// Searches and requests to probe somebody, of one member each second.
+  public static let searchesPerSecond: UInt64 = 256
+  /// Records of members that one member may have verified each second: all of a cell at once.
+  public static let memberRecordsPerSecond: UInt64 = 256
   /// Announced ids that are remembered until their vertex comes.
   public static let wantedMax = 512
   /// Rows of that table where an id may be.
@@ -196,6 +205,8 @@ public enum Limits {
   public static let announcementsMax = 256
   /// How long announcements wait for company.
   public static let announceAfter = Interval.milliseconds(5)
+  /// How long they wait at most on a slow link, where company saves headers.
+  public static let announceAfterMax = Interval.seconds(1)
   /// Surplus of duplicates over news that a link may deliver before it is pruned to ids.
   public static let duplicatesMax: UInt8 = 2
   /// Members that must say that a wanted vertex is gone before it is no longer asked for, when there are as many.
@@ -219,10 +230,63 @@ public enum Limits {
   public static let offeredGroup = 32
   /// and one group each such time.
   public static let offeredPause = Interval.milliseconds(20)
+  /// Bytes that a link carries with every datagram: the headers of IPv6 (RFC 8200) and UDP (RFC 768).
+  public static let rateDatagramOverheadBytes = 40 + 8
+  /// The slowest link that a node can be told of: a hello takes half a second.
+  public static let rateMin: UInt64 = 8_000
+  /// The fastest one.
+  public static let rateMax: UInt64 = 10_000_000_000
+  /// What may go at once on a link with a rate: what it carries in this time, so that datagrams leave in batches.
+  public static let rateBurst = Interval.milliseconds(10)
+  /// In these parts of a rate shares are given.
+  public static let controlShareUnit: UInt64 = 10_000
+  /// Of a link's rate, what flows though nothing happens: 2 %,
+  public static let controlShare: UInt64 = 200
+  /// of which for probes and their answers,
+  public static let probeShare: UInt64 = 150
+  /// and for hellos, rumours, comparisons of DAGs, and attempts to reach who is gone.
+  public static let backgroundShare: UInt64 = 50
+  /// Of these so much may go at once: two hellos and what follows, so that a start is quick.
+  public static let backgroundBurstBytes = 2_240
+  /// From this rate on a node with 19 others probes as often as without a rate, which is what the times are measured
+  /// with that a dead node takes to be noticed. See `PacingTests`.
+  public static let detectionRate: UInt64 = 110_000
+  /// Vertices and ids wait no longer than this on a slow link: then they are asked for again anyway.
+  public static let dagWaitsSeconds: UInt64 = 2
+  /// But so many bytes always may.
+  public static let dagWaitsBytesMin = 4 * datagramBytes
   /// Datagrams that wait to be sent.
   public static let sendQueueDatagrams = 128
+  /// Datagrams of these that only control takes, so that what is urgent seldom has to take anything from others: the
+  /// probes, answers and verdicts of one turn of the loop.
+  public static let sendQueueControlReserve = 16
   /// Wanted vertices are sent while so many datagrams still fit; for the rest the asker asks again.
   public static let sendQueueReserve = 64
+  /// The longest datagram with leaves: a frame of two, a ping that marks it, the seal.
+  public static let bulkDatagramBytes = 3 + 6 + leavesPerFrame * leafBytes + 3 + PingFrame.byteCount + 32
+  /// A usual shard: half a bundle that is hard to compress, with its head.
+  public static let bulkShardBytes = 9_216
+  /// Datagrams of leaves that may be under way to a member that is near before anything is known of the way: a shard.
+  public static let bulkWindowNear = 10
+  /// And to one that is not near, which may be behind a slow link.
+  public static let bulkWindowFar = 3
+  /// Nearer than this is near: a local network, not a radio that takes milliseconds for a ping.
+  public static let bulkNear = Interval.milliseconds(10)
+  /// Datagrams of leaves that may be under way however slow the way is: one, and one whose loss shows.
+  public static let bulkWindowMin = 2
+  /// Bytes of leaves that may be under way to one member: as much as a socket's usual buffer takes.
+  public static let bulkWindowMax = 262_144
+  /// How much longer than the least time leaves may be on their way before they are sent slower: long beside the turn of
+  /// a busy node, short beside what a person notices.
+  public static let bulkDelayTarget = Interval.milliseconds(40)
+  /// A least time that was not seen for so long is forgotten: the way may be another one.
+  public static let bulkBaseFor = Interval.seconds(60)
+  /// Leaves without any answer for this and two round trips are given up.
+  public static let bulkSilence = Interval.milliseconds(100)
+  /// After so long without leaves a window begins anew.
+  public static let bulkIdle = Interval.seconds(10)
+  /// A member gets as many shards at the same time as it takes in this time; the others go elsewhere.
+  public static let bulkAhead = Interval.seconds(2)
   /// Shards that arrive at the same time.
   public static let arrivalsMax = 16
   /// Shards under way to one holder at the same time.

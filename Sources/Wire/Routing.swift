@@ -4,10 +4,10 @@
 /// How new a node's record is: routes of a newer one replace those of an older. Only the node itself can make a newer
 /// one, because the record is signed.
 @frozen public struct RecordAge: Comparable, Hashable, BitwiseCopyable, Sendable {
-  /// Boot epoch of the record. It comes first, because a board without a clock is back in 1970 after each start.
-  public var epoch: UInt32
-  /// Its time.
+  /// The record's time.
   public var time: Timestamp
+  /// Its boot epoch, which decides first, because a board without a clock is back in 1970 after each start.
+  public var epoch: UInt32
 
   /// The age with these fields.
   public init(epoch: UInt32, time: Timestamp) { (self.epoch, self.time) = (epoch, time) }

@@ -19,6 +19,7 @@ private let runHelp: StaticString = """
     --peer ADDR:PORT    a peer beyond the local link; may be given several times
     --store SIZE        how much to store for the mesh (default: 64M, smallest 2M)
     --memory SIZE       what the node may write to in memory (default: 4M)
+    --rate SPEED        send no more than this, bits a second: 250k for a slow radio (default: no limit)
     --no-multicast      do not look for neighbours on the local link
 
   Options win over HOME/hotaru.conf; peers are added up. Addresses are numeric: 192.168.1.5:7119,
@@ -32,12 +33,13 @@ private enum RunOption {
   static let store: Int32 = 259
   static let memory: Int32 = 260
   static let noMulticast: Int32 = 261
+  static let rate: Int32 = 262
 
-  static var all: [6 of Option] {
+  static var all: [7 of Option] {
     [
       Option.home, Option(listen, "listen", value: true), Option(peer, "peer", value: true),
       Option(store, "store", value: true), Option(memory, "memory", value: true),
-      Option(noMulticast, "no-multicast"),
+      Option(rate, "rate", value: true), Option(noMulticast, "no-multicast"),
     ]
   }
 }
@@ -74,6 +76,7 @@ private func applyOptions(_ arguments: Arguments, _ settings: inout Settings) ->
     case RunOption.peer: (setting, name) = (.peer, "--peer")
     case RunOption.store: (setting, name) = (.store, "--store")
     case RunOption.memory: (setting, name) = (.memory, "--memory")
+    case RunOption.rate: (setting, name) = (.rate, "--rate")
     case RunOption.noMulticast:
       settings.usesMulticast = false
       continue
@@ -175,6 +178,7 @@ private func nodeConfiguration(_ settings: Settings, _ key: NodeID) -> NodeConfi
   configuration.membersMax = settings.membersMax
   configuration.repairAfter = settings.repairAfter
   configuration.storedForHours = settings.storedForHours
+  configuration.rate = settings.rate
   configuration.usesMulticast = settings.usesMulticast
   configuration.peers = settings.peers
   configuration.peerCount = settings.peerCount

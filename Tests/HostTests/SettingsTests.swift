@@ -31,6 +31,7 @@ import Wire
       ring-slots = 256
       members = 64
       stored-for = 90d
+      rate = 250k
       place = Wajima
       region = Noto
       """)
@@ -47,6 +48,7 @@ import Wire
     expect(settings.ringSlots == 256)
     expect(settings.membersMax == 64)
     expect(settings.storedForHours == 90 * 24)
+    expect(settings.rate == 250_000)
     expect(settings.place.withBytes { $0.isEqual(to: "Wajima") })
     expect(settings.region.withBytes { $0.isEqual(to: "Noto") })
   }
@@ -57,7 +59,8 @@ import Wire
       ("memory = 1K", 1), ("memory = 2G", 1), ("redundancy = 2of4", 1), ("redundancy = 0-of-4", 1),
       ("redundancy = 4-of-9", 1), ("redundancy = 2-of-7", 1), ("redundancy = 5-of-4", 1),
       ("repair-after = 1s 2s", 1), ("repair-after = 3s 2s 1s", 1), ("repair-after = 1s 2s 3s 4s", 1),
-      ("ring-slots = 1000", 1), ("ring-slots = 32", 1), ("members = 300", 1), ("members = 7", 1),
+      ("rate = 7k", 1), ("rate = 11G", 1), ("rate = 250kB", 1), ("rate = fast", 1), ("ring-slots = 1000", 1),
+      ("ring-slots = 32", 1), ("members = 300", 1), ("members = 7", 1),
       ("multicast = perhaps", 1), ("owner = me", 1), ("endorsement = hotarutown1qqq", 1),
       ("network = a\nnetwork = b", 2), ("network =", 1), ("stored-for = 11y", 1),
       ("network = \(String(repeating: "n", count: 65))", 1), ("region = \(String(repeating: "r", count: 33))", 1),

@@ -40,6 +40,13 @@ import Wire
     try expect(withText("500") { try Units.rate($0) } == 500)
     try expect(withText("500/s") { try Units.rate($0) } == 500)
     try expect(withText("2MiB/s") { try Units.byteRate($0) } == 2 << 20)
+    try expect(withText("250k") { try Units.bitRate($0) } == 250_000)
+    try expect(withText("9600") { try Units.bitRate($0) } == 9_600)
+    try expect(withText("2M") { try Units.bitRate($0) } == 2_000_000)
+    try expect(withText("10G") { try Units.bitRate($0) } == 10_000_000_000)
+    for text in ["", "k", "7999", "11G", "250kB", "250 kbit/s", "1T", "-8k", "0", "99999999999999999999k"] {
+      #expect(throws: Expected.self) { try withText(text) { _ = try Units.bitRate($0) } }
+    }
     #expect(throws: Expected.self) { try withText("0") { _ = try Units.rate($0) } }
     #expect(throws: Expected.self) { try withText("5/m") { _ = try Units.rate($0) } }
   }

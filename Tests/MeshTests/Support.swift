@@ -280,6 +280,12 @@ final class MeshRig {
   /// Every datagram that was sent, with its receiver, none for a multicast, and the frames that the receiver finds in
   /// it.
   var captured: [Captured] = []
+  /// Whether datagrams are captured; else only the bytes are counted that each node has sent to whom, and when last.
+  var captures = true
+  var sentBytes: [Endpoint: Int] = [:]
+  var sentAt: [[Endpoint]: Instant] = [:]
+  /// The longest pause between two datagrams of one node to another.
+  var longestPause: [[Endpoint]: Interval] = [:]
   private let buffer = Region(byteCount: Limits.datagramBytes)
 
   init(seed: UInt64) {
@@ -298,7 +304,7 @@ final class MeshRig {
   func make(
     _ number: Int, at place: Int? = nil, peers: [Int] = [], members: Int = 32, epoch: UInt32 = 1,
     usesMulticast: Bool = false, town: NodeID = .zero, endorsement: Endorsement? = nil,
-    secrets: NetworkSecrets = NetworkSecrets(), milliseconds: UInt64? = nil
+    secrets: NetworkSecrets = NetworkSecrets(), milliseconds: UInt64? = nil, rate: UInt64 = 0
   ) -> MeshNode {
     let instance = random.next()
     let id = secretKey(number).publicKey
@@ -307,7 +313,7 @@ final class MeshRig {
     var mesh = Mesh(
       network: network, secrets: secrets, selfID: id, agreement: secretKey(number).agreementKey, instance: instance,
       town: town, entropy: Bytes32(random.bytes(32).span.bytes), members: members, usesMulticast: usesMulticast,
-      peers: named, peerCount: peers.count)
+      peers: named, peerCount: peers.count, rate: rate)
     let milliseconds = milliseconds ?? now.microseconds / 1_000
     let record = nodeRecord(
       number, instance: instance, epoch: epoch, milliseconds: milliseconds, endorsement: endorsement)
@@ -326,11 +332,11 @@ final class MeshRig {
   func add(
     _ number: Int, at place: Int? = nil, peers: [Int] = [], members: Int = 32, epoch: UInt32 = 1,
     usesMulticast: Bool = false, town: NodeID = .zero, endorsement: Endorsement? = nil,
-    secrets: NetworkSecrets = NetworkSecrets()
+    secrets: NetworkSecrets = NetworkSecrets(), rate: UInt64 = 0
   ) -> MeshNode {
     let node = make(
       number, at: place, peers: peers, members: members, epoch: epoch, usesMulticast: usesMulticast, town: town,
-      endorsement: endorsement, secrets: secrets)
+      endorsement: endorsement, secrets: secrets, rate: rate)
     nodes.append(node)
     return node
   }
@@ -365,8 +371,14 @@ final class MeshRig {
       var writer = ByteWriter(buffer.mutableBytes(at: 0, count: Limits.datagramBytes))
       guard let next = node.mesh.nextDatagram(into: &writer, at: now) else { break }
       let bytes = array(writer.written)
-      let frames = nodes.first { $0.isUp && $0.endpoint == next.endpoint }?.mesh.peek(bytes) ?? []
-      captured.append(Captured(from: node.endpoint, to: next.endpoint, bytes: bytes, frames: frames))
+      if captures {
+        let frames = nodes.first { $0.isUp && $0.endpoint == next.endpoint }?.mesh.peek(bytes) ?? []
+        captured.append(Captured(from: node.endpoint, to: next.endpoint, bytes: bytes, frames: frames))
+      }
+      sentBytes[node.endpoint, default: 0] += bytes.count + Limits.rateDatagramOverheadBytes
+      let way = [node.endpoint, next.endpoint]
+      if let before = sentAt[way] { longestPause[way] = max(longestPause[way] ?? before - before, now - before) }
+      sentAt[way] = now
       let receivers =
         next.isMulticast ? nodes.filter { $0 !== node }.map(\.endpoint) : [next.endpoint]
       for to in receivers where hears(node.endpoint, to) {
@@ -401,6 +413,7 @@ final class MeshRig {
       var next = end
       for node in nodes where node.isUp {
         next = min(next, max(now, min(node.mesh.nextDeadline, node.gossip.nextDeadline)))
+        if !node.mesh.queue.isEmpty { next = min(next, max(now, node.mesh.sendAt)) }
       }
       for datagram in flying { next = min(next, datagram.arrivesAt) }
       now = max(next, now + Interval(microseconds: 1))

@@ -220,7 +220,7 @@ import Wire
     // A hello of somebody who never answers: at most as many bytes come back.
     let asker = VirtualMesh(nodes: 1, seed: 77)
     asker.run(for: .milliseconds(10))
-    asker.nodes[0].node.mesh.sendHello(to: VirtualMesh.endpoint(0))
+    asker.nodes[0].node.mesh.sendHello(to: VirtualMesh.endpoint(0), at: asker.now)
     let region = Region(byteCount: Limits.controlBytes)
     var writer = ByteWriter(region.mutableBytes(at: 0, count: Limits.controlBytes))
     _ = asker.nodes[0].node.nextAction(into: &writer, at: asker.now)

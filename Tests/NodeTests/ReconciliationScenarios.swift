@@ -102,7 +102,7 @@ import Wire
     mesh.run(for: .seconds(90)) { agrees(mesh) }
     #expect(agrees(mesh))
     #expect(nodesWithHoles(mesh).isEmpty)
-    for index in mesh.nodes.indices { #expect(mesh.status("drops.send_queue_full", of: index) == 0) }
+    for index in mesh.nodes.indices { #expect(mesh.status("drops.queue_dag", of: index) == 0) }
     // What the other half had made, and what the nodes say while they spread their bundles wider.
     let traffic = Traffic(try #require(mesh.captured), in: mesh)
     #expect(traffic.needed >= lacking.reduce(0, +))

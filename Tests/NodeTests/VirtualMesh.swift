@@ -47,10 +47,16 @@ final class VirtualMesh {
   var lossPercent: UInt64 = 0
   /// How long a datagram takes; nil: 150 to 350 µs by chance.
   var linkDelay: Interval?
+  /// A node behind a slow link, what the link carries in bits a second each way, and how long a datagram takes through
+  /// it besides; its queue holds 16,000 B, as in the network lab's `slow`.
+  var slowNode: (index: Int, rate: UInt64, delay: Interval)?
+  private var slowFreeAt: [Int: Instant] = [:]
   /// Nodes below this number and the others do not hear each other; nil: everybody hears everybody.
   private var cut: Int?
   var sentDatagrams = 0
   var sentBytesByNode: [Int] = []
+  /// Is told of every datagram that is sent to an address: sender and length.
+  var onSend: ((Int, Int) -> Void)?
   /// What does not arrive besides what is lost by chance: sender, receiver, datagram.
   var isBlocked: ((Int, Int, [UInt8]) -> Bool)?
   /// Everything that was sent while it is not nil: sender, receiver, datagram.
@@ -146,13 +152,24 @@ final class VirtualMesh {
       case .send(let endpoint):
         sentDatagrams += 1
         sentBytesByNode[index] += bytes.count
+        onSend?(index, bytes.count)
         precondition(bytes.count <= Limits.datagramBytes)
         guard let to = nodes.firstIndex(where: { $0.endpoint == endpoint }) else { continue }
         captured?.append((index, to, bytes))
         if let isBlocked, isBlocked(index, to, bytes) { continue }
         if let cut, (index < cut) != (to < cut) { continue }
         if lossPercent > 0, random.next() % 100 < lossPercent { continue }
-        let delay = linkDelay ?? Interval(microseconds: 150 + random.next() % 200)
+        var delay = linkDelay ?? Interval(microseconds: 150 + random.next() % 200)
+        if let slow = slowNode, slow.index == index || slow.index == to {
+          // A link of its own between it and each of the others.
+          let way = index * 1_000 + to
+          let startsAt = max(now, slowFreeAt[way] ?? now)
+          let length = bytes.count + Limits.rateDatagramOverheadBytes
+          if (startsAt - now).microseconds * slow.rate / 8_000_000 + UInt64(length) > 16_000 { continue }
+          let freeAt = startsAt + Interval(microseconds: UInt64(length) * 8_000_000 / slow.rate)
+          slowFreeAt[way] = freeAt
+          delay = (freeAt - now) + slow.delay
+        }
         flying.append(Flying(arrivesAt: now + delay, from: index, to: to, bytes: bytes))
       case .multicast:
         for to in nodes.indices
