@@ -297,11 +297,10 @@ extension Mesh {
     }
     if record.author == selfID && body.instance == selfInstance { return }  // the own multicast
     if let known = members.index(of: record.author) {
-      // Who is there already, in this life and heard of lately, needs nothing.
+      // Who is there already, in this life, needs nothing: if it cannot be reached, probes find that out.
       let member = members[known]
-      let lately = max(.seconds(3), pairEvery(known) * 2)
-      let isHeard = member.isAlive && now - member.heardAt < lately
-      if isHeard, member.instance == body.instance, !member.path.isRelayed { return }
+      let isThere = member.isStraight && member.suspectUntil == .never
+      if isThere, member.instance == body.instance { return }
       // An earlier life: somebody plays an old hello again, or a home was restored from a backup. That one is told the
       // epoch where it must begin, before it signs anything; its life before it is silent.
       if record.sequence.epoch < member.epoch, member.isAlive, now - member.heardAt < .milliseconds(1_500) {

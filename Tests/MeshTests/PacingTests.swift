@@ -110,6 +110,17 @@ import Wire
     }
   }
 
+  /// Without a rate, what 20 nodes send though nothing happens: probes and hellos. (The bar is 250 B/s of payload.)
+  @Test func aMeshAtRestIsQuiet() {
+    let rig = meshAtRest(20, rates: { _ in 0 })
+    rig.captures = true
+    rig.captured = []
+    rig.run(for: .seconds(60))
+    let bytes = rig.captured.map(\.bytes.count).reduce(0, +)
+    #expect(bytes / 60 / 20 < 150, "\(Double(bytes) / 60 / 20) B/s")
+    #expect(rig.captured.allSatisfy { $0.bytes.count == Limits.helloBytes || $0.frames.count == 1 })
+  }
+
   /// Fast neighbours keep to what the slow one says.
   @Test(arguments: [50_000, 250_000] as [UInt64]) func alsoAmongFastNodesAsSlowOneStaysBelow(_ rate: UInt64) {
     let rig = meshAtRest(7, rates: { $0 == 3 ? rate : 0 })
