@@ -318,6 +318,8 @@ extension Mesh {
     members[index].membersDigest = frame.members
     members[index].lookedAt = now
     if isAnswer {
+      // The probe ends now, while this node is awake, not when its patience would.
+      if index == probe.member { tickAt = min(tickAt, now) }
       if moves.isProven(index, frame.number, from: cameBy) { setPath(index, cameBy) }
       if frame.number == members[index].pingNumber {
         let sample = UInt32(min((now - members[index].pingSentAt).microseconds, 60_000_000))
