@@ -91,6 +91,8 @@ public struct Member: BitwiseCopyable, Sendable {
   public var transfers: UInt8 = 0
   /// Which share of what it was asked for it answered and delivered right, in 1/65,535: the newest answers count most.
   public internal(set) var reliability = UInt16.max
+  /// Since when it owes an answer to what it was asked for; never while it does not.
+  var owesSince = Instant.never
   /// Whether it does most of what it is asked for.
   public var isReliable: Bool { reliability >= .max / 2 }
 

@@ -366,6 +366,22 @@ public struct Mesh: ~Copyable {
     members[index].reliability += (.max - members[index].reliability) / 16
   }
 
+  /// Member `index` is asked for a shard. Who is asked again and again and does not answer at all is blamed; who is
+  /// only slow is not.
+  public mutating func asks(_ index: Int, at now: Instant) {
+    let since = members[index].owesSince
+    guard since != .never else {
+      members[index].owesSince = now
+      return
+    }
+    guard now - since > Limits.answerWithin + roundTrip(to: index) * 4 else { return }
+    blame(index)
+    members[index].owesSince = now
+  }
+
+  /// Member `index` has answered, whatever it says.
+  public mutating func hasAnswered(_ index: Int) { members[index].owesSince = .never }
+
   /// What was long ago counts less: everybody gets another chance.
   mutating func forgive(at now: Instant) {
     guard now >= forgiveAt else { return }

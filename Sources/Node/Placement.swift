@@ -53,6 +53,8 @@ struct PlaceSet: BitwiseCopyable {
   mutating func remove(_ place: Place) {
     if let index = place.index { words[index >> 6] &= ~(1 << UInt64(index & 63)) } else { hasOwn = false }
   }
+  /// Whether no member is in it.
+  var isEmpty: Bool { words[0] | words[1] | words[2] | words[3] == 0 }
   func contains(_ place: Place) -> Bool {
     if let index = place.index { return words[index >> 6] & 1 << UInt64(index & 63) != 0 }
     return hasOwn

@@ -59,6 +59,8 @@ struct Retrieval: BitwiseCopyable {
   /// Of those, who has not answered.
   var pending = PlaceSet()
   var pendingCount = 0
+  /// Who said that it has none.
+  var denied = PlaceSet()
   /// Who was asked who holds it, and has not answered.
   var finding = PlaceSet()
   var findingCount = 0
@@ -254,7 +256,7 @@ extension LightNode where Flash: ~Copyable {
     var missing =
       retrievals[row].isLate ? Limits.shardsMax : needed - retrievals[row].pieceCount - retrievals[row].pendingCount
     while missing > 0, let member = nextHolder(row, at: now) {
-      wantShard(row, from: member)
+      wantShard(row, from: member, at: now)
       missing -= 1
     }
     if retrievals[row].pendingCount == 0 {
@@ -314,7 +316,8 @@ extension LightNode where Flash: ~Copyable {
     return row
   }
 
-  private mutating func wantShard(_ row: Int, from member: Int) {
+  private mutating func wantShard(_ row: Int, from member: Int, at now: Instant) {
+    mesh.asks(member, at: now)
     retrievals[row].asked.insert(.member(member))
     if !retrievals[row].pending.contains(.member(member)) {
       retrievals[row].pending.insert(.member(member))
@@ -335,6 +338,7 @@ extension LightNode where Flash: ~Copyable {
   mutating func receivePullHead(
     _ transfer: TransferID, _ head: borrowing ShardHeadView, from member: Int, at now: Instant
   ) {
+    mesh.hasAnswered(member)
     guard let row = row(of: transfer), retrievals[row].pending.contains(.member(member)),
       retrievals[row].stage == .asking || retrievals[row].stage == .finding || retrievals[row].stage == .requesting,
       network.id(of: head.record) == retrievals[row].bundle
@@ -382,6 +386,7 @@ extension LightNode where Flash: ~Copyable {
   mutating func receivePullVerdict(
     _ transfer: TransferID, _ verdict: TransferVerdict, from member: Int, at now: Instant
   ) {
+    mesh.hasAnswered(member)
     guard let row = row(of: transfer), retrievals[row].pending.contains(.member(member)) else { return }
     answered(row, by: member)
     if verdict == .busy {
@@ -389,10 +394,39 @@ extension LightNode where Flash: ~Copyable {
       retrievals[row].nextAt = min(retrievals[row].nextAt, now + .milliseconds(10))
       return
     }
-    if verdict == .absent, hasReceipt(of: mesh.members[member].id, for: retrievals[row].bundle) {
-      mesh.blame(member)
-    }
+    if verdict == .absent { retrievals[row].denied.insert(.member(member)) }
     if retrievals[row].stage == .asking { ask(row, at: now) }
+  }
+
+  /// Who has signed that it holds a shard of the bundle and now says that it has none, did not store it or lost it.
+  /// O(vertices in the ring), once for a retrieval in which anybody said so.
+  private mutating func blameDeniers(_ retrieval: Retrieval) {
+    var deniers = retrieval.denied
+    for member in 0..<mesh.members.count where deniers.contains(.member(member)) {
+      guard hasReceipt(of: mesh.members[member].id, for: retrieval.bundle) else { continue }
+      mesh.blame(member)
+      deniers.remove(.member(member))
+    }
+    guard !deniers.isEmpty else { return }
+    for slot in 0..<ring.capacity {
+      guard let record = try? RecordView(ring.record(slot), bodyAtMost: Limits.vertexBodyBytes),
+        let vertex = try? VertexView(record.body)
+      else { continue }
+      var items = vertex.allItems
+      while let item = items.next() {
+        guard item.tag == .certificate, let certificate = try? CertificateView(item.content),
+          certificate.bundle == retrieval.bundle
+        else { continue }
+        for position in 0..<certificate.count {
+          let receipt = certificate.receipt(position)
+          guard let member = mesh.members.index(of: receipt.holder), deniers.contains(.member(member)),
+            network.isValid(receipt, for: certificate.bundle)
+          else { continue }
+          mesh.blame(member)
+          deniers.remove(.member(member))
+        }
+      }
+    }
   }
 
   /// Whether a node has signed that it holds a shard of the bundle, as far as this node remembers it.
@@ -478,7 +512,7 @@ extension LightNode where Flash: ~Copyable {
       if found.state == .holds && found.bundle == retrievals[row].bundle
         && retrievals[row].pieceCount + retrievals[row].pendingCount < retrievals[row].k
       {
-        wantShard(row, from: member)
+        wantShard(row, from: member, at: now)
       }
     }
     if retrievals[row].findingCount == 0 { foundAll(row, at: now) }
@@ -519,7 +553,7 @@ extension LightNode where Flash: ~Copyable {
       guard let member = mesh.members.index(of: holder), mesh.members[member].isAlive,
         !retrievals[row].asked.contains(.member(member))
       else { continue }
-      wantShard(row, from: member)
+      wantShard(row, from: member, at: now)
       retrievals[row].stage = .asking
       retrievals[row].nextAt = now + patience(row)
     }
@@ -566,6 +600,7 @@ extension LightNode where Flash: ~Copyable {
     for slot in 0..<arrivals.count where arrivals[slot].isUsed && arrivals[slot].transfer == transfer {
       arrivals.free(slot)
     }
+    if !retrievals[row].denied.isEmpty { blameDeniers(retrievals[row]) }
     retrievals[row].stage = .free
     retrievals[row].pieceCount = 0
   }

@@ -255,6 +255,8 @@ public enum Limits {
   public static let dagWaitsSeconds: UInt64 = 2
   /// But so many bytes always may.
   public static let dagWaitsBytesMin = 4 * datagramBytes
+  /// Who is asked for shards and says nothing at all for this and four round trips is less reliable.
+  public static let answerWithin = Interval.seconds(2)
   /// Datagrams that wait to be sent.
   public static let sendQueueDatagrams = 128
   /// Datagrams of these that only control takes, so that what is urgent seldom has to take anything from others: the
