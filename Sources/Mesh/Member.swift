@@ -63,7 +63,7 @@ public struct Member: BitwiseCopyable, Sendable {
   var isConfigured = false
   /// Whether it is heard straight and passes on; see `Mesh.followLinks`.
   public internal(set) var isNeighbour = false
-  /// Whether it has become a neighbour and has not been told yet whom this node reaches.
+  /// Whether it is to be told whom this node reaches: it has become a neighbour, or has not heard it.
   var isToldRoutes = false
   /// Datagrams to be passed on that have come from it and that it has not been told of.
   var relaysHeard: UInt8 = 0

@@ -95,7 +95,7 @@ extension Mesh {
       if member.suspectUntil != .never { return min(member.suspectUntil, member.suspectPingAt) }
       if member.path.isRelayed { return member.triedStraightAt + Limits.straightEvery }
       return member.isConfigured ? max(member.pingSentAt, member.lookedAt) + Limits.keepAlive : .never
-    case .known, .failed: return member.path.isNone ? .never : member.helloAt
+    case .known, .failed: return member.helloAt
     case .left: return .never
     }
   }
@@ -114,28 +114,33 @@ extension Mesh {
         ping(index, at: now)
       }
     case .known, .failed:
-      guard now >= member.helloAt, !member.path.isNone else { return }
+      guard now >= member.helloAt else { return }
+      // News of a way may have been lost; and whoever is said to be there can be asked for.
+      if routes[index].nextHop < 0 { want(index, at: now) }
+      guard !member.path.isNone else {
+        members[index].helloAt = max(routes[index].wantAt, now + .seconds(1))
+        return
+      }
       guard member.helloAttempts == 0 || takeBackground(InitiationPayload.datagramBytes, at: now) else {
         members[index].helloAt = backgroundAt
         return
       }
-      // Doubling from 1 s: one attempt with back-off per destination. Odd and even ones go on taking turns.
-      members[index].helloAttempts = member.helloAttempts < 6 ? member.helloAttempts + 1 : 5
-      let pause = min(Limits.retryEvery, Interval.seconds(1 << UInt64(member.helloAttempts)))
-      members[index].helloAt = now + pause
       let isRelay = routes[index].nextHop >= 0 && Int(routes[index].nextHop) != index
-      if isRelay, member.helloAttempts == 0 { members[index].helloAt = now + Limits.relayTryAfter }
+      // Through others, if there is such a way, three times for each time straight: whoever has a way hears it.
+      let isTurn = member.helloAttempts % 4 != 0
+      // Doubling from 1 s: one attempt with back-off per destination. Turns go on when the pause grows no more.
+      members[index].helloAttempts = member.helloAttempts < 7 ? member.helloAttempts + 1 : 4
+      let pause = Interval.seconds(1 << UInt64(min(member.helloAttempts, 4)))
+      members[index].helloAt = now + min(pause, isRelay ? Limits.retryRelayedEvery : Limits.retryEvery)
+      if isRelay, !isTurn { members[index].helloAt = now + Limits.relayTryAfter }
       // With the keys of before if there are any, which suffice when it was the way that failed.
       let isSameLife = member.session != 0 && member.sessionInstance == member.instance
       if isSameLife { ping(index, at: now) }
-      // Through others, if there is such a way, whenever the straight one has just been tried.
-      let isTurn = member.helloAttempts % 2 == 1
       if isRelay, isTurn || isSameLife {
         initiate(to: member.id, at: Path(relayed: member.id.prefix), now: now)
       } else if isTurn || !isSameLife {
         initiate(to: member.id, at: member.path, now: now)
       }
-      if routes[index].isOffered { want(index, at: now) }
     case .left: break
     }
   }
@@ -176,7 +181,10 @@ extension Mesh {
     members[member].lookedAt = now
     ping(member, at: now)
     guard members[member].membersDigest != membersDigest else { return }
-    if takeBackground(Limits.nodeRecordBytes, at: now) { rumour(to: member) }
+    // One of the two lacks somebody, or a way.
+    guard takeBackground(Limits.nodeRecordBytes, at: now) else { return }
+    rumour(to: member)
+    if members[member].isNeighbour { tellAgain(member, at: now) }
   }
 
   private mutating func continueProbe(at now: Instant) {
@@ -256,7 +264,9 @@ extension Mesh {
       changeState(index, to: .failed, at: now)
       happened(.failed(index))
     } else if now >= members[index].suspectPingAt {
-      members[index].suspectPingAt = now + max(pacing.stretched(Limits.suspectProbeEvery), patience(with: index))
+      // Everybody probes it, and each hop is a datagram more.
+      let every = Limits.suspectProbeEvery * UInt64(min(max(1, hops(to: index)), 4))
+      members[index].suspectPingAt = now + max(pacing.stretched(every), patience(with: index))
       members[index].suspectCount &+= 1
       ping(index, at: now)
       if members[index].suspectCount % 2 == 0 { askOthers(about: index, count: 1) }
@@ -298,7 +308,7 @@ extension Mesh {
     return frame
   }
 
-  private func noticeRoundTrip(_ index: Int, _ sample: UInt32) {
+  func noticeRoundTrip(_ index: Int, _ sample: UInt32) {
     let old = members[index].roundTripMicroseconds
     // What was measured while a queue was full is soon forgotten, though on a slow link samples are few.
     let mean = old / 4 > sample ? (UInt64(old) + UInt64(sample)) / 2 : (UInt64(old) * 7 + UInt64(sample)) / 8

@@ -67,6 +67,11 @@ struct Pacing: BitwiseCopyable {
     background = TokenBucket(rate: share, tolerance: Interval(microseconds: burst))
   }
 
+  /// How long the link takes to carry `bytes` bytes.
+  func time(_ bytes: Int) -> Interval {
+    Interval(microseconds: rate == 0 ? 0 : UInt64(bytes) * 8_000_000 / rate)
+  }
+
   /// How long it takes until the share for probes has carried one.
   var probeEvery: Interval {
     guard rate != 0 else { return Interval(microseconds: 0) }

@@ -30,7 +30,8 @@ struct RelaySlot: BitwiseCopyable {
   var counter: UInt64 = 0
   /// When it was queued, as a number that only rises.
   var order: UInt64 = 0
-  /// When it is sent again.
+  /// When it was sent, and is sent again.
+  var sentAt = Instant.zero
   var dueAt = Instant.never
 }
 
@@ -69,18 +70,15 @@ struct RelayQueue: ~Copyable {
     usedCount -= 1
   }
 
-  /// Room for a datagram of `byteCount` bytes, which is then to be written. Nil when there is none for its source or its
-  /// neighbour: that one has as much as anybody.
-  mutating func claim(_ head: RelayHead, cameFrom: Int, byteCount: Int) -> Int? {
-    var throughNeighbour = 0
-    for slot in 0..<slots.count where slots[slot].state != .free && Int(slots[slot].cameFrom) == cameFrom {
-      throughNeighbour += 1
-    }
-    if cameFrom >= 0, throughNeighbour >= Limits.relaySlotsPerNeighbour { return nil }
-    if usedCount == slots.count {
-      guard let newest = newestOfLargest(other: head.source) else { return nil }
-      free(newest)
-    }
+  /// Whether neighbour `row` has brought as much as one may.
+  func isFull(of row: Int) -> Bool {
+    var count = 0
+    for slot in 0..<slots.count where slots[slot].state != .free && Int(slots[slot].cameFrom) == row { count += 1 }
+    return count >= Limits.relaySlotsPerNeighbour
+  }
+
+  /// A free slot, for a datagram of `byteCount` bytes that is then to be written.
+  mutating func claim(_ head: RelayHead, cameFrom: Int, byteCount: Int) -> Int {
     var slot = 0
     while slots[slot].state != .free { slot += 1 }
     order += 1
@@ -92,7 +90,7 @@ struct RelayQueue: ~Copyable {
   }
 
   /// The newest datagram of the source that has the most, unless that is `source` or has no more than it.
-  private func newestOfLargest(other source: UInt64) -> Int? {
+  func newestOfLargest(other source: UInt64) -> Int? {
     var (largest, most) = (source, count(of: source))
     for slot in 0..<slots.count where slots[slot].source != largest {
       let count = count(of: slots[slot].source)
@@ -125,7 +123,7 @@ struct RelayQueue: ~Copyable {
 extension Mesh {
   /// Whether bulk for member `index` has room here.
   func hasRelayRoom(for index: Int) -> Bool {
-    relays.freeCount > Limits.relaySlots / 4 && routes[index].nextHop >= 0
+    hasSureRoom && routes[index].nextHop >= 0
   }
 
   // MARK: In
@@ -161,10 +159,7 @@ extension Mesh {
       return nil
     }
     let next = RelayHead(destination: head.destination, source: head.source, hopsLeft: head.hopsLeft - 1)
-    guard let slot = relays.claim(next, cameFrom: index, byteCount: datagram.byteCount) else {
-      counters.relayFull += 1
-      return nil
-    }
+    guard let slot = claimRelay(next, cameFrom: index, byteCount: datagram.byteCount) else { return nil }
     var writer = relays.writer(slot)
     writer.bytes(datagram)
     counters.relayed += 1
@@ -173,7 +168,7 @@ extension Mesh {
   }
 
   /// Member `index` says what it has got.
-  public mutating func receiveRelayed(_ content: RawSpan, from index: Int) {
+  public mutating func receiveRelayed(_ content: RawSpan, from index: Int, at now: Instant) {
     guard let frame = try? RelayedFrame(content) else {
       counters.malformed += 1
       return
@@ -183,16 +178,23 @@ extension Mesh {
       guard Int(relays.slots[slot].session) == members[index].session, frame.has(relays.slots[slot].counter) else {
         continue
       }
+      // A busy neighbour is given more time at once, not with the next probe.
+      if relays.slots[slot].attempts == 1 {
+        noticeRoundTrip(index, UInt32(min((now - relays.slots[slot].sentAt).microseconds, 60_000_000)))
+      }
       forgetRelay(slot)
     }
   }
+
+  /// Whether `sendSurely` can do what it says.
+  var hasSureRoom: Bool { relays.freeCount > Limits.relaySlots / 4 }
 
   /// Sends a frame so that it is sent again until it has come: to a neighbour, as if it were to be passed on to itself.
   /// Without room for that, as any other.
   mutating func sendSurely(
     _ type: FrameType, contentBytes: Int, to index: Int, _ emit: (inout ByteWriter) -> Void
   ) {
-    guard members[index].isNeighbour, relays.freeCount > Limits.relaySlots / 4 else {
+    guard members[index].isNeighbour, hasSureRoom else {
       return send(type, contentBytes: contentBytes, to: index, emit)
     }
     relay(frames: 3 + contentBytes, for: index) {
@@ -209,7 +211,7 @@ extension Mesh {
     guard relays.usedCount > 0 else { return }
     for slot in 0..<relays.slots.count where relays.slots[slot].state == .sent {
       if now >= relays.slots[slot].dueAt {
-        repeatRelay(slot)
+        repeatRelay(slot, at: now)
       } else {
         tickAt = min(tickAt, relays.slots[slot].dueAt)
       }
@@ -217,16 +219,20 @@ extension Mesh {
   }
 
   /// What was sent to a neighbour that is none any more waits for another way.
-  mutating func repeatRelays(through neighbour: Int) {
+  mutating func repeatRelays(through neighbour: Int, at now: Instant) {
     for slot in 0..<relays.slots.count
     where relays.slots[slot].state == .sent && Int(relays.slots[slot].nextHop) == neighbour {
-      repeatRelay(slot)
+      repeatRelay(slot, at: now)
     }
   }
 
-  private mutating func repeatRelay(_ slot: Int) {
-    guard relays.slots[slot].attempts < Limits.relayAttempts else {
+  private mutating func repeatRelay(_ slot: Int, at now: Instant) {
+    let entry = relays.slots[slot]
+    guard entry.attempts < Limits.relayAttempts else {
       counters.relayLost += 1
+      // What was for the neighbour itself was news of ways or of members.
+      let hop = Int(entry.nextHop)
+      if entry.cameFrom < 0, entry.destination == members[hop].id.prefix { tellAgain(hop, at: now) }
       return forgetRelay(slot)
     }
     members[Int(relays.slots[slot].nextHop)].relaysSent -= 1
@@ -240,12 +246,26 @@ extension Mesh {
 
   // MARK: Out
 
-  /// Room for an own datagram of `byteCount` bytes to somebody who is reached through others.
+  /// Room for a datagram of `byteCount` bytes, which is then to be written. Nil, and counted, when there is none for its
+  /// source or its neighbour: that one has as much as anybody.
+  private mutating func claimRelay(_ head: RelayHead, cameFrom: Int, byteCount: Int) -> Int? {
+    let isOver = cameFrom >= 0 && relays.isFull(of: cameFrom)
+    let newest = relays.freeCount == 0 && !isOver ? relays.newestOfLargest(other: head.source) : nil
+    if let newest {
+      counters.relayFull += 1
+      forgetRelay(newest)
+    }
+    guard !isOver, relays.freeCount > 0 else {
+      counters.relayFull += 1
+      return nil
+    }
+    return relays.claim(head, cameFrom: cameFrom, byteCount: byteCount)
+  }
+
+  /// The same for an own datagram to somebody who is reached through others.
   private mutating func claimOwn(_ destination: UInt64, byteCount: Int) -> Int? {
     let head = RelayHead(destination: destination, source: selfID.prefix, hopsLeft: Limits.hopsMax)
-    let slot = relays.claim(head, cameFrom: -1, byteCount: byteCount)
-    if slot == nil { counters.relayFull += 1 }
-    return slot
+    return claimRelay(head, cameFrom: -1, byteCount: byteCount)
   }
 
   /// Passes on a whole datagram of this node's.
@@ -266,7 +286,9 @@ extension Mesh {
   /// Writes the next datagram that is passed on, or what says which ones have come. Nil when there is none, or when no
   /// neighbour has room.
   mutating func nextRelay(into writer: inout ByteWriter, at now: Instant) -> Endpoint? {
-    guard let slot = relays.usedCount > 0 ? nextRelaySlot() : nil else { return nextRelayed(into: &writer) }
+    // What has come is said first: on a slow link it would be sent again before its turn came.
+    if let endpoint = nextRelayed(into: &writer) { return endpoint }
+    guard relays.usedCount > 0, let slot = nextRelaySlot() else { return nil }
     relays.serve(slot)
     let entry = relays.slots[slot]
     let hop = Int(entry.nextHop)
@@ -276,8 +298,10 @@ extension Mesh {
     relays.slots[slot].session = UInt8(session)
     relays.slots[slot].counter = keys[session].sendCounter
     relays.slots[slot].attempts += 1
-    let roundTrip = Interval(microseconds: UInt64(members[hop].roundTripMicroseconds) * 2)
-    let patience = max(Limits.relayRepeatAfter, roundTrip) * (1 << UInt64(entry.attempts))
+    relays.slots[slot].sentAt = now
+    let roundTrip = Interval(microseconds: UInt64(members[hop].roundTripMicroseconds) * 3)
+    let onLink = pacing.time(2 * Limits.datagramBytes)
+    let patience = (max(Limits.relayRepeatAfter, roundTrip) + onLink) * (1 << UInt64(entry.attempts))
     relays.slots[slot].dueAt = now + patience
     tickAt = min(tickAt, now + patience)
     let datagram = relays.bytes(slot)

@@ -72,7 +72,7 @@ extension Mesh {
         tellRoutes(at: now + Limits.routesAfter)
       } else {
         linkLost(row, at: now)
-        repeatRelays(through: row)
+        repeatRelays(through: row, at: now)
       }
     }
   }
@@ -226,18 +226,30 @@ extension Mesh {
     guard now >= routesAt else { return }
     routesAt = .never
     for neighbour in 0..<members.count where members[neighbour].isNeighbour {
+      guard hasSureRoom else {
+        members[neighbour].isToldRoutes = true
+        tellRoutes(at: now + Limits.routesAgainAfter)
+        continue
+      }
       let isNew = members[neighbour].isToldRoutes
       members[neighbour].isToldRoutes = false
       var entries = ByteWriter(scratch.mutableBytes(at: 0, count: RouteEntry.countMax * RouteEntry.byteCount))
       // Not the way to the neighbour itself, nor one through it.
       for row in 0..<members.count where row != neighbour && Int(routes[row].nextHop) != neighbour {
-        guard routes[row].isNews || isNew && routes[row].nextHop >= 0 else { continue }
+        guard routes[row].isNews || isNew && routes[row].feasibleAge != .none else { continue }
         if entries.remaining == 0 { sendRoutes(&entries, to: neighbour) }
         routeEntry(row).emit(into: &entries)
       }
       if entries.count > 0 { sendRoutes(&entries, to: neighbour) }
     }
     for row in 0..<members.count { routes[row].isNews = false }
+  }
+
+  /// Neighbour `row` has not heard what it was to hear: it is told everything again.
+  mutating func tellAgain(_ row: Int, at now: Instant) {
+    members[row].isToldRoutes = true
+    countBackground(RouteEntry.byteCount * members.aliveCount, at: now)
+    tellRoutes(at: max(now + Limits.routesAgainAfter, backgroundAt))
   }
 
   private mutating func sendRoutes(_ entries: inout ByteWriter, to neighbour: Int) {
@@ -259,7 +271,8 @@ extension Mesh {
     guard now >= routes[row].wantAt else { return }
     let pause = Limits.wantRouteEvery * (1 << UInt64(routes[row].wantCount))
     if routes[row].wantCount >= 4 { routes[row].isOffered = false }
-    routes[row].wantCount = min(routes[row].wantCount + 1, 4)
+    // Who is missed for long is asked for seldom: everybody passes it on.
+    routes[row].wantCount = min(routes[row].wantCount + 1, members[row].isAlive ? 4 : 6)
     routes[row].wantAt = now + pause
     routes[row].isWantedUntil = now + .seconds(2)
     let frame = WantRouteFrame(
@@ -338,6 +351,11 @@ extension Mesh {
     let isNewerWay = route.nextHop >= 0 && Int(route.nextHop) != index && route.age > frame.age
     if isNewerWay || frame.hopsLeft == 0 && members[row].age > frame.age {
       tell(index, about: row)
+      // The record may be newer than the way, which is then told as what it is.
+      if isNewerWay, route.age < members[row].age {
+        let entry = routeEntry(row)
+        sendSurely(.routes, contentBytes: RouteEntry.byteCount, to: index) { entry.emit(into: &$0) }
+      }
       return
     }
     guard frame.hopsLeft > 1 else { return }

@@ -245,7 +245,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
 
   private mutating func receive(_ frame: borrowing FrameWalk.Frame, from member: Int, at now: Instant) {
     switch frame.type {
-    case .relayed: mesh.receiveRelayed(frame.content, from: member)
+    case .relayed: mesh.receiveRelayed(frame.content, from: member, at: now)
     case .routes: mesh.receiveRoutes(frame.content, from: member, at: now)
     case .wantRoute: mesh.receiveWantRoute(frame.content, from: member, at: now)
     case .ping, .acknowledge:

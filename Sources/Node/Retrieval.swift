@@ -3,6 +3,7 @@
 // last of the whole mesh by a repair request.
 
 import Coding
+import DAG
 import Identity
 import Mesh
 import Store

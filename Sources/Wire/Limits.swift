@@ -142,6 +142,8 @@ public enum Limits {
   public static let relayAttempts: UInt8 = 5
   /// How long news of routes waits for company.
   public static let routesAfter = Interval.milliseconds(20)
+  /// When a neighbour that has not heard them is told again.
+  public static let routesAgainAfter = Interval.milliseconds(200)
   /// How often at most a way to one node is asked for, doubling up to 16 times.
   public static let wantRouteEvery = Interval.milliseconds(500)
   /// How often at most a node signs its record anew because somebody needs a newer way to it.
@@ -156,6 +158,8 @@ public enum Limits {
   public static let relayTryAfter = Interval.milliseconds(300)
   /// The longest pause between attempts to reach a member that has failed.
   public static let retryEvery = Interval.seconds(10)
+  /// The same when others have a way to it, so that it is there.
+  public static let retryRelayedEvery = Interval.seconds(4)
   /// Configured peers hear something this often, so that address translators keep the way open.
   public static let keepAlive = Interval.seconds(25)
   /// How soon the second hello follows the first, to the multicast group and to configured peers without a session;

@@ -109,6 +109,34 @@ import Wire
     }
   }
 
+  /// More than a relay keeps: what gives way was often sent already, and must not count as under way for ever.
+  @Test(arguments: 1...3 as ClosedRange<UInt64>) func anOverrunRelayRecovers(_ seed: UInt64) {
+    let rig = Self.rig(6, seed: seed) { Self.pairs((1..<6).map { (0, $0) }) }
+    rig.captures = false
+    rig.run(for: .seconds(10)) { knowAll(rig) }
+    #expect(knowAll(rig))
+    rig.lossPercent = 20
+    // One begins alone and so has most of the room; the others take it back.
+    for turn in 0..<300 {
+      for from in 1..<6 where from == 1 || turn % 60 > 20 {
+        for to in 1..<6 where to != from {
+          rig.nodes[from].mesh.send(.receipt, contentBytes: 1_000, to: row(rig.nodes[from], rig.nodes[to])) {
+            $0.fill(1_000) { _ in }
+          }
+        }
+      }
+      rig.run(for: .milliseconds(10))
+    }
+    #expect(rig.nodes[0].mesh.counters.relayFull > 0, "the relay was overrun")
+    rig.run(for: .seconds(5))
+    for node in rig.nodes {
+      #expect(node.mesh.relays.usedCount < 10, "seed \(seed)")
+      let sent = (0..<node.mesh.members.count).map { Int(node.mesh.members[$0].relaysSent) }.reduce(0, +)
+      #expect(sent <= node.mesh.relays.usedCount, "seed \(seed): \(sent) that nobody has")
+      #expect(!node.events.contains("failed"), "seed \(seed)")
+    }
+  }
+
   @Test func whoComesNearIsReachedStraight() {
     var links = Self.line(3)
     let rig = Self.rig(3) { links }

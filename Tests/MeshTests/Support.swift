@@ -234,7 +234,7 @@ final class MeshNode {
       switch frame.type {
       case .relay:
         if let inner = mesh.receiveRelay(frame.content, from: member, at: now) { receive(inner, at: now) }
-      case .relayed: mesh.receiveRelayed(frame.content, from: member)
+      case .relayed: mesh.receiveRelayed(frame.content, from: member, at: now)
       case .routes: mesh.receiveRoutes(frame.content, from: member, at: now)
       case .wantRoute: mesh.receiveWantRoute(frame.content, from: member, at: now)
       case .ping: mesh.receivePing(frame.content, from: member, isAnswer: false, at: now)

@@ -6,6 +6,8 @@ figure is the median of the whole command, start included, over several files.""
 import statistics
 import time
 
+import lab as laboratory
+
 SECONDS = 90
 FILES, FILE_BYTES = 7, 1 << 20
 
@@ -21,6 +23,7 @@ def build(lab):
 def act(lab, nodes):
     first, last = nodes[0], nodes[-1]
     lab.begin([first])
+    laboratory.wait_for("the first node to answer", lambda: first.alive() == 0)
     files = [(path, first.put(path)) for path in (lab.file(f"content{n}", FILE_BYTES) for n in range(FILES))]
     lab.air.connect_line(nodes)
     lab.begin(nodes[1:])
