@@ -412,7 +412,7 @@ public enum MemberState: UInt8, BitwiseCopyable, Sendable {
   public var endpoint: Endpoint
   /// Smoothed round-trip time in microseconds; 0 when never measured.
   public var roundTripMicroseconds: UInt32
-  /// Milliseconds since it was last heard.
+  /// Milliseconds since it was last heard; all ones when never.
   public var silentMilliseconds: UInt64
   /// Busy and free shares as it last said, in 1/255.
   public var load: UInt8

@@ -195,7 +195,11 @@ private func emitRow(_ peer: PeerEntry, _ output: inout Output) {
     output.text("-")
   }
   output.column(49)
-  output.duration(.milliseconds(peer.silentMilliseconds))
+  if peer.silentMilliseconds < .max {
+    output.duration(.milliseconds(peer.silentMilliseconds))
+  } else {
+    output.text("-")
+  }
   output.column(60)
   output.write { $0.percent(peer.load) }
   output.column(66)
@@ -242,7 +246,7 @@ private func emitJSON(_ peer: PeerEntry, _ output: inout Output) {
     output.text("null")
   }
   output.text(",\"silent_ms\":")
-  output.decimal(peer.silentMilliseconds)
+  if peer.silentMilliseconds < .max { output.decimal(peer.silentMilliseconds) } else { output.text("null") }
   output.text(",\"load\":")
   output.write { $0.share(peer.load) }
   output.text(",\"free\":")
