@@ -4,6 +4,9 @@
 // any sign of life: a rumour alone ends nobody. A node that is slow itself, as it sees by failed probes and by late
 // wakes, gives others more time.
 //
+// Members without a session are alive as well: a handshake asks them as a ping would, and its answer is one. Who has no
+// session with a suspect leaves it to those who have, and looks itself when one of them takes it for dead.
+//
 // - Source: Das, Gupta and Motivala, "SWIM", DSN 2002; Dadgar, Phillips and Currey, "Lifeguard", 2018 (local health,
 //   and telling the suspect).
 
@@ -36,10 +39,13 @@ extension Mesh {
   /// How much more time others are given than usual: 1 when this node is well.
   private var slowness: UInt64 { health + 1 }
 
-  private func patience(with member: Int) -> Interval {
+  func patience(with member: Int) -> Interval {
     let roundTrip = Interval(microseconds: UInt64(members[member].roundTripMicroseconds) * 3)
     return pacing.stretched(max(Limits.probePatience, roundTrip)) * slowness
   }
+
+  /// Whether there may be more members than sessions.
+  var isCrowded: Bool { members.aliveCount >= sessionsMax }
 
   private mutating func worsen() { health = min(health + 1, Limits.healthMax) }
   private mutating func recover() { if health > 0 { health -= 1 } }
@@ -92,9 +98,10 @@ extension Mesh {
     let member = members[index]
     switch member.state {
     case .alive:
-      if member.suspectUntil != .never { return min(member.suspectUntil, member.suspectPingAt) }
-      if member.path.isRelayed { return member.triedStraightAt + Limits.straightEvery }
-      return member.isConfigured ? max(member.pingSentAt, member.lookedAt) + Limits.keepAlive : .never
+      let knockAt = member.isSessionWanted ? member.helloAt : .never
+      if member.suspectUntil != .never { return min(knockAt, min(member.suspectUntil, member.suspectPingAt)) }
+      if member.path.isRelayed { return min(knockAt, member.triedStraightAt + Limits.straightEvery) }
+      return member.isConfigured ? min(knockAt, max(member.pingSentAt, member.lookedAt) + Limits.keepAlive) : knockAt
     case .known, .failed: return member.path.isNone ? .never : member.helloAt
     case .left: return .never
     }
@@ -105,6 +112,7 @@ extension Mesh {
     if member.session != 0 { renew(index, at: now) }
     switch members[index].state {
     case .alive:
+      if member.isSessionWanted, now >= member.helloAt { knock(index, at: now) }
       if member.suspectUntil != .never {
         attendSuspect(index, at: now)
       } else if member.path.isRelayed, now - member.triedStraightAt >= Limits.straightEvery {
@@ -115,6 +123,13 @@ extension Mesh {
       }
     case .known, .failed:
       guard now >= member.helloAt, !member.path.isNone else { return }
+      // Those who are many wait for each other: half of the attempts are for those who are there.
+      let oldest = keys.oldest(.attempt)
+      guard keys.count(.attempt) < Limits.attemptsMax / 2 || oldest.map({ now - keys[$0].since >= .seconds(1) }) ?? true
+      else {
+        members[index].helloAt = now + Limits.probePatience
+        return
+      }
       guard member.helloAttempts == 0 || takeBackground(InitiationPayload.datagramBytes, at: now) else {
         members[index].helloAt = backgroundAt
         return
@@ -175,8 +190,7 @@ extension Mesh {
     probe.stageAt = now + patience(with: member)
     members[member].lookedAt = now
     ping(member, at: now)
-    guard members[member].membersDigest != membersDigest else { return }
-    if takeBackground(Limits.nodeRecordBytes, at: now) { rumour(to: member) }
+    if !isCrowded { tellWhoIsThere(to: member, at: now) }
   }
 
   private mutating func continueProbe(at now: Instant) {
@@ -192,7 +206,7 @@ extension Mesh {
     }
     guard now >= probe.stageAt else { return }
     switch probe.stage {
-    case 1: ping(member, at: now)
+    case 1: pingAgain(member, at: now)
     case 2: askOthers(about: member, count: 3)
     default:
       worsen()
@@ -220,10 +234,8 @@ extension Mesh {
     var asked = 0
     for _ in 0..<members.count where asked < count {
       gossipCursor = (gossipCursor + 1) % members.count
-      guard gossipCursor != member, members[gossipCursor].isAlive, members[gossipCursor].suspectUntil == .never
-      else {
-        continue
-      }
+      let other = members[gossipCursor]
+      guard gossipCursor != member, other.isAlive, other.hasSession, other.suspectUntil == .never else { continue }
       send(.pingRequest, contentBytes: 8, to: gossipCursor) { $0.u64(target) }
       asked += 1
     }
@@ -235,9 +247,13 @@ extension Mesh {
   private mutating func suspect(_ member: Int, at now: Instant) {
     beginSuspicion(of: member, at: now)
     counters.suspicions += 1
+    sayToAll(.suspect, about: member)
+  }
+
+  private mutating func sayToAll(_ type: FrameType, about member: Int) {
     let target = members[member].id.prefix
     for other in 0..<members.count where members[other].isAlive {
-      send(.suspect, contentBytes: 8, to: other) { $0.u64(target) }
+      send(type, contentBytes: 8, to: other) { $0.u64(target) }
     }
   }
 
@@ -253,12 +269,13 @@ extension Mesh {
 
   private mutating func attendSuspect(_ index: Int, at now: Instant) {
     if now >= members[index].suspectUntil {
+      if isCrowded { sayToAll(.failed, about: index) }
       changeState(index, to: .failed, at: now)
       happened(.failed(index))
     } else if now >= members[index].suspectPingAt {
       members[index].suspectPingAt = now + max(pacing.stretched(Limits.suspectProbeEvery), patience(with: index))
       members[index].suspectCount &+= 1
-      ping(index, at: now)
+      pingAgain(index, at: now)
       if members[index].suspectCount % 2 == 0 { askOthers(about: index, count: 1) }
     }
   }
@@ -282,11 +299,21 @@ extension Mesh {
 
   mutating func ping(_ index: Int, at now: Instant) {
     if members[index].path.isRelayed, routes[index].nextHop < 0 { want(index, at: now) }
-    pingNumber &+= 1
     members[index].pingSentAt = now
+    guard members[index].hasSession else {
+      return initiate(to: members[index].id, at: members[index].path, isHeard: true, now: now)
+    }
+    pingNumber &+= 1
     members[index].pingNumber = pingNumber
     let frame = outgoingPing(pingNumber)
     send(.ping, contentBytes: PingFrame.byteCount, to: index) { frame.emit(into: &$0) }
+  }
+
+  /// Asks a member that has not answered. Where sessions end for room, the other end may have no keys any more.
+  private mutating func pingAgain(_ index: Int, at now: Instant) {
+    ping(index, at: now)
+    guard isCrowded, members[index].hasSession else { return }
+    initiate(to: members[index].id, at: members[index].path, isHeard: true, now: now)
   }
 
   /// What a ping or its answer says now.
@@ -329,6 +356,8 @@ extension Mesh {
       let answer = outgoingPing(frame.number)
       send(.acknowledge, contentBytes: PingFrame.byteCount, to: index) { answer.emit(into: &$0) }
     }
+    // Pairs of many meet seldom: each time both tell.
+    if isCrowded { tellWhoIsThere(to: index, at: now) }
   }
 
   /// Member `index` asks for, answers or tells of a probe.
@@ -340,7 +369,7 @@ extension Mesh {
     let prefix = content.loadWord(at: 0)
     guard prefix != selfID.prefix else {
       // Somebody misses this node: it is there, and perhaps slow.
-      if type == .suspect {
+      if type == .suspect || type == .failed {
         worsen()
         ping(index, at: now)
       }
@@ -361,13 +390,20 @@ extension Mesh {
     case .pingAnswer:
       guard members[member].isAlive else { return }
       // It answers others, and not this node, which has asked it more than once.
-      let isProbed = probe.member == member && probe.stage > 1 && members[member].straightAt < probe.startedAt
+      // Without a session it has only been asked by handshakes, which may have been too many for it.
+      let isProbed =
+        probe.member == member && probe.stage > 1 && members[member].straightAt < probe.startedAt
+        && members[member].hasSession
       if isProbed || members[member].suspectUntil != .never { miss(member) }
       showsLife(member, at: now)
     default:
       // Who has just been heard is there.
       guard members[member].isAlive, now - members[member].heardAt >= Limits.rumourAfter else { return }
+      guard members[member].suspectUntil == .never, members[member].hasSession || type == .failed else { return }
       beginSuspicion(of: member, at: now)
+      // Not all at the same time.
+      let turn = (selfID.prefix ^ prefix) % Limits.suspectProbeEvery.microseconds
+      if !members[member].hasSession { members[member].suspectPingAt = now + Interval(microseconds: turn) }
     }
   }
 
@@ -380,8 +416,11 @@ extension Mesh {
     return UInt32(truncatingIfNeeded: sum ^ sum >> 32)
   }
 
-  /// Tells member `index`, who knows others than this node does, of one of them, a different one each time.
-  private mutating func rumour(to index: Int) {
+  /// Tells member `index`, when it knows others than this node does, of one of them, a different one each time.
+  private mutating func tellWhoIsThere(to index: Int, at now: Instant) {
+    guard members[index].hasSession, members[index].membersDigest != membersDigest,
+      takeBackground(Limits.nodeRecordBytes, at: now)
+    else { return }
     for _ in 0..<members.count {
       gossipCursor = (gossipCursor + 1) % members.count
       if gossipCursor != index, members[gossipCursor].isAlive { return tell(index, about: gossipCursor) }

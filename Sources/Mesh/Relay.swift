@@ -167,6 +167,7 @@ extension Mesh {
     }
     var writer = relays.writer(slot)
     writer.bytes(datagram)
+    members[index].usedAt = now
     counters.relayed += 1
     counters.relayedBytes += UInt64(datagram.byteCount)
     return nil
@@ -192,7 +193,7 @@ extension Mesh {
   mutating func sendSurely(
     _ type: FrameType, contentBytes: Int, to index: Int, _ emit: (inout ByteWriter) -> Void
   ) {
-    guard members[index].isNeighbour, relays.freeCount > Limits.relaySlots / 4 else {
+    guard members[index].isNeighbour, members[index].hasSession, relays.freeCount > Limits.relaySlots / 4 else {
       return send(type, contentBytes: contentBytes, to: index, emit)
     }
     relay(frames: 3 + contentBytes, for: index) {
@@ -272,6 +273,7 @@ extension Mesh {
     let hop = Int(entry.nextHop)
     let session = members[hop].session
     members[hop].relaysSent += 1
+    if entry.cameFrom >= 0 { members[hop].usedAt = now }
     relays.slots[slot].state = .sent
     relays.slots[slot].session = UInt8(session)
     relays.slots[slot].counter = keys[session].sendCounter
@@ -303,6 +305,10 @@ extension Mesh {
       let hop = Int(routes[row].nextHop)
       relays.slots[slot].nextHop = Int16(hop)
       guard members[hop].isNeighbour, members[hop].relaysSent < members[hop].relayRoom else { continue }
+      guard members[hop].hasSession else {
+        wantSession(hop)
+        continue
+      }
       if let other = best, !relays.precedes(slot, other) { continue }
       best = slot
     }
