@@ -468,7 +468,9 @@ extension Mesh {
     let member = members[row]
     if now - member.usedAt < Limits.sessionKept { return (3, member.usedAt.microseconds) }
     guard member.isAlive else { return (0, member.usedAt.microseconds) }
-    var isNeeded = member.suspectUntil != .never || member.isConfigured || member.relaysSent > 0
+    // With the session of somebody whom others reach, the straight way to it would be forgotten.
+    var isNeeded =
+      member.suspectUntil != .never || member.isConfigured || member.path.isRelayed || member.relaysSent > 0
     for other in 0..<members.count where members[other].path.isRelayed && Int(routes[other].nextHop) == row {
       isNeeded = true
     }
@@ -512,7 +514,7 @@ extension Mesh {
   }
 
   /// Begins the handshake that something waits for.
-  mutating func knock(_ row: Int, at now: Instant) {
+  mutating func seekSession(_ row: Int, at now: Instant) {
     guard members[row].helloAttempts < Limits.knocksMax else {
       // Whoever does not answer is looked at next.
       members[row].isSessionWanted = false
@@ -522,7 +524,8 @@ extension Mesh {
     members[row].helloAt = now + patience(with: row)
     guard keys.count(.attempt) < Limits.attemptsMax else { return }
     members[row].helloAttempts += 1
-    initiate(to: members[row].id, at: members[row].path, isHeard: true, now: now)
+    let isThroughOthers = (members[row].helloAttempts % 2 == 0) != members[row].path.isRelayed
+    knock(row, isThroughOthers: isThroughOthers, at: now)
   }
 
   // MARK: Rows and keys

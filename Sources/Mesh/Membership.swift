@@ -101,10 +101,19 @@ extension Mesh {
       let knockAt = member.isSessionWanted ? member.helloAt : .never
       if member.suspectUntil != .never { return min(knockAt, min(member.suspectUntil, member.suspectPingAt)) }
       if member.path.isRelayed { return min(knockAt, member.triedStraightAt + Limits.straightEvery) }
-      return member.isConfigured ? min(knockAt, max(member.pingSentAt, member.lookedAt) + Limits.keepAlive) : knockAt
+      return member.isConfigured ? min(knockAt, keepAliveAt(index)) : knockAt
     case .known, .failed: return member.path.isNone ? .never : member.helloAt
     case .left: return .never
     }
+  }
+
+  /// When a configured peer is to hear something. What came has been answered, and what was sent opens the way just as
+  /// well. Those who are many and name the same peer do not all look at it at the same time.
+  private func keepAliveAt(_ index: Int) -> Instant {
+    let spread = Limits.keepAlive.microseconds / 2
+    let early = isCrowded ? (selfID.prefix ^ members[index].id.prefix) % spread : 0
+    let pause = Interval(microseconds: Limits.keepAlive.microseconds - early)
+    return max(members[index].pingSentAt, members[index].lookedAt) + pause
   }
 
   private mutating func attend(_ index: Int, at now: Instant) {
@@ -112,13 +121,12 @@ extension Mesh {
     if member.session != 0 { renew(index, at: now) }
     switch members[index].state {
     case .alive:
-      if member.isSessionWanted, now >= member.helloAt { knock(index, at: now) }
+      if member.isSessionWanted, now >= member.helloAt { seekSession(index, at: now) }
       if member.suspectUntil != .never {
         attendSuspect(index, at: now)
       } else if member.path.isRelayed, now - member.triedStraightAt >= Limits.straightEvery {
         tryStraight(index, at: statedPath(of: index), now: now)
-      } else if member.isConfigured, now - max(member.pingSentAt, member.lookedAt) >= Limits.keepAlive {
-        // What came has been answered, and what was sent opens the way just as well.
+      } else if member.isConfigured, now >= keepAliveAt(index) {
         ping(index, at: now)
       }
     case .known, .failed:
@@ -206,7 +214,7 @@ extension Mesh {
     }
     guard now >= probe.stageAt else { return }
     switch probe.stage {
-    case 1: pingAgain(member, at: now)
+    case 1: pingAgain(member, isThroughOthers: members[member].path.isRelayed, at: now)
     case 2: askOthers(about: member, count: 3)
     default:
       worsen()
@@ -273,9 +281,11 @@ extension Mesh {
       changeState(index, to: .failed, at: now)
       happened(.failed(index))
     } else if now >= members[index].suspectPingAt {
-      members[index].suspectPingAt = now + max(pacing.stretched(Limits.suspectProbeEvery), patience(with: index))
+      // Without a session each of the two ways is tried as often as one is otherwise.
+      let pause = max(pacing.stretched(Limits.suspectProbeEvery), patience(with: index)).microseconds
+      members[index].suspectPingAt = now + Interval(microseconds: members[index].hasSession ? pause : pause / 2)
       members[index].suspectCount &+= 1
-      pingAgain(index, at: now)
+      pingAgain(index, isThroughOthers: members[index].suspectCount % 2 == 0, at: now)
       if members[index].suspectCount % 2 == 0 { askOthers(about: index, count: 1) }
     }
   }
@@ -300,9 +310,7 @@ extension Mesh {
   mutating func ping(_ index: Int, at now: Instant) {
     if members[index].path.isRelayed, routes[index].nextHop < 0 { want(index, at: now) }
     members[index].pingSentAt = now
-    guard members[index].hasSession else {
-      return initiate(to: members[index].id, at: members[index].path, isHeard: true, now: now)
-    }
+    guard members[index].hasSession else { return knock(index, isThroughOthers: false, at: now) }
     pingNumber &+= 1
     members[index].pingNumber = pingNumber
     let frame = outgoingPing(pingNumber)
@@ -310,10 +318,23 @@ extension Mesh {
   }
 
   /// Asks a member that has not answered. Where sessions end for room, the other end may have no keys any more.
-  private mutating func pingAgain(_ index: Int, at now: Instant) {
+  private mutating func pingAgain(_ index: Int, isThroughOthers: Bool = false, at now: Instant) {
+    guard members[index].hasSession else { return knock(index, isThroughOthers: isThroughOthers, at: now) }
     ping(index, at: now)
-    guard isCrowded, members[index].hasSession else { return }
-    initiate(to: members[index].id, at: members[index].path, isHeard: true, now: now)
+    if isCrowded { initiate(to: members[index].id, at: members[index].path, isHeard: true, now: now) }
+  }
+
+  /// Begins a handshake with a member that is there, straight or through others as far as there is such a way.
+  mutating func knock(_ index: Int, isThroughOthers: Bool, at now: Instant) {
+    let member = members[index]
+    var path = member.path
+    if isThroughOthers, routes[index].nextHop >= 0, Int(routes[index].nextHop) != index {
+      path = Path(relayed: member.id.prefix)
+    } else if !isThroughOthers, path.isRelayed {
+      let stated = statedPath(of: index)
+      if !stated.isNone { path = stated }
+    }
+    initiate(to: member.id, at: path, isHeard: true, now: now)
   }
 
   /// What a ping or its answer says now.

@@ -272,6 +272,11 @@ extension Mesh {
     let entry = relays.slots[slot]
     let hop = Int(entry.nextHop)
     let session = members[hop].session
+    guard session != 0 else {
+      writer.bytes(relays.bytes(slot))
+      relays.free(slot)
+      return members[hop].path.endpoint
+    }
     members[hop].relaysSent += 1
     if entry.cameFrom >= 0 { members[hop].usedAt = now }
     relays.slots[slot].state = .sent
@@ -305,7 +310,8 @@ extension Mesh {
       let hop = Int(routes[row].nextHop)
       relays.slots[slot].nextHop = Int16(hop)
       guard members[hop].isNeighbour, members[hop].relaysSent < members[hop].relayRoom else { continue }
-      guard members[hop].hasSession else {
+      // What this node has made itself needs no more than the address of who it is for.
+      guard members[hop].hasSession || hop == row && relays.slots[slot].cameFrom < 0 else {
         wantSession(hop)
         continue
       }

@@ -155,6 +155,8 @@ extension Mesh {
     switch member.state {
     case .alive:
       guard member.path.isRelayed || member.isMissed || member.suspectUntil != .never else { return }
+      // Without a session nothing goes there but handshakes, which take both ways in turns.
+      guard member.hasSession else { return }
       goThroughOthers(row, at: now)
       if member.suspectUntil != .never { ping(row, at: now) }
     case .known, .failed:
