@@ -293,7 +293,8 @@ extension Mesh {
   /// Whether another leaf datagram may go to member `index` now: its own link has room for it, or what goes through others
   /// leaves room for what is not bulk.
   public func hasBulkRoom(for index: Int) -> Bool {
-    members[index].path.isRelayed ? hasRelayRoom(for: index) : flows.hasRoom(for: index)
+    if members[index].session == 0, members[index].isSessionWanted { return false }
+    return members[index].path.isRelayed ? hasRelayRoom(for: index) : flows.hasRoom(for: index)
   }
 
   /// How many shards may be under way to member `index` at the same time: as many as it takes in

@@ -33,7 +33,8 @@ extension Mesh {
   mutating func initiate(to id: NodeID, at path: Path, isHeard: Bool = false, now: Instant) {
     guard selfRecordBytes > 0, !path.isNone else { return }
     let earlier = keys.oldest(.attempt) { $0.id == id }
-    let pause: Interval = isHeard ? .milliseconds(50) : .seconds(1)
+    let roundTrip = members.index(of: id).map { UInt64(members[$0].roundTripMicroseconds) } ?? 0
+    let pause = isHeard ? max(.milliseconds(50), Interval(microseconds: roundTrip * 2)) : .seconds(1)
     // Another way is tried without waiting for the first.
     if let earlier, now - keys[earlier].since < pause, keys[earlier].path.isRelayed == path.isRelayed { return }
     guard let remote = agreementKey(for: id) else { return }
@@ -372,13 +373,20 @@ extension Mesh {
       return
     }
     answered(epochKnown: epochKnown)
-    guard let row = members.index(of: entry.id) ?? addMember(entry.id, at: now), makeRoom(for: row, at: now) else {
+    guard let row = members.index(of: entry.id) ?? addMember(entry.id, at: now) else {
+      counters.tableFull += 1
+      keys.free(slot)
+      return
+    }
+    let isNewLife = members[row].sessionInstance != entry.instance
+    if !isNewLife { showsLife(row, at: now) }
+    let wasKeyless = members[row].isAlive && !isNewLife && members[row].session == 0
+    guard makeRoom(for: row, at: now) else {
       counters.tableFull += 1
       keys.free(slot)
       return
     }
     if keys[slot].state != .session { keys.change(slot, to: .session) }
-    let isNewLife = members[row].sessionInstance != entry.instance
     keys.free(members[row].formerSession)
     members[row].formerSession = members[row].session
     members[row].session = slot
@@ -391,6 +399,7 @@ extension Mesh {
     members[row].heardAt = now
     members[row].usedAt = now
     members[row].helloAttempts = 0
+    members[row].isSessionWanted = false
     // What was sent there has been answered. Where the answer came from has shown nothing when it is another address.
     let isHeardStraight = members[row].isStraight && now - members[row].straightAt < Limits.straightFor
     if !entry.path.isRelayed || !isHeardStraight {
@@ -404,6 +413,11 @@ extension Mesh {
       changeState(row, to: .known, at: now)
     }
     admit(row, at: now)
+    guard wasKeyless else { return }
+    members[row].lookedAt = now
+    if members[row].isNeighbour, members[row].isToldRoutes { tellRoutes(at: now + Limits.routesAfter) }
+    // What pings tell besides being there.
+    if entry.isInitiator { ping(row, at: now) }
   }
 
   private func isConfigured(_ endpoint: Endpoint) -> Bool {
@@ -422,22 +436,99 @@ extension Mesh {
     members[row].isRestarted = false
   }
 
-  /// Room for the session of `row`: the one that was used the longest ago, and that carries no transfer, ends.
+  // MARK: Room
+
+  /// Room for the session of `row`: another one ends, which changes nothing but that a handshake comes first next time.
   private mutating func makeRoom(for row: Int, at now: Instant) -> Bool {
-    guard members[row].session == 0 else { return true }
-    var sessions = 0
-    var idlest: Int?
-    for other in 0..<members.count where members[other].session != 0 {
-      sessions += 1
-      guard members[other].transfers == 0, now - members[other].usedAt > .seconds(10) else { continue }
-      if let best = idlest, members[best].usedAt <= members[other].usedAt { continue }
-      idlest = other
-    }
-    if sessions < Limits.sessionsMax { return true }
-    guard let idlest else { return false }
-    endSession(idlest)
+    guard members[row].session == 0, sessionCount >= sessionsMax else { return true }
+    guard let other = leastNeeded(isForStranger: !members[row].isAlive, at: now) else { return false }
+    close(other)
     return true
   }
+
+  /// The session that ends first; never one that carries a shard. Strangers get no more than half of the sessions.
+  private func leastNeeded(isForStranger: Bool, at now: Instant) -> Int? {
+    var strangers = 0
+    for row in 0..<members.count where members[row].session != 0 && !members[row].isAlive { strangers += 1 }
+    let isStrangersOnly = isForStranger && strangers * 2 >= sessionsMax
+    var best: Int?
+    var bestNeed: (class: UInt8, worth: UInt64) = (0, 0)
+    for row in 0..<members.count where members[row].session != 0 && members[row].transfers == 0 {
+      guard !isStrangersOnly || !members[row].isAlive else { continue }
+      let need = need(of: row, at: now)
+      if best == nil || need < bestNeed { (best, bestNeed) = (row, need) }
+    }
+    return best
+  }
+
+  /// How much the session of `row` is needed. Of those that only carry gossip each pair of nodes keeps the same ones,
+  /// because both ends count the same worth, drawn by a hash: so each node has about as many as any other, with others of
+  /// its own all over the mesh, and the ones that probes make end before them.
+  private func need(of row: Int, at now: Instant) -> (class: UInt8, worth: UInt64) {
+    let member = members[row]
+    if now - member.usedAt < Limits.sessionKept { return (3, member.usedAt.microseconds) }
+    guard member.isAlive else { return (0, member.usedAt.microseconds) }
+    // With the session of somebody whom others reach, the straight way to it would be forgotten.
+    var isNeeded =
+      member.suspectUntil != .never || member.isConfigured || member.path.isRelayed || member.relaysSent > 0
+    for other in 0..<members.count where members[other].path.isRelayed && Int(routes[other].nextHop) == row {
+      isNeeded = true
+    }
+    var worth = (selfID.prefix ^ member.id.prefix) &* 0x9e37_79b9_7f4a_7c15
+    worth = (worth ^ worth >> 32) &* 0x9e37_79b9_7f4a_7c15
+    return (isNeeded ? 2 : 1, worth)
+  }
+
+  /// Ends a session for room, and says so: the other end frees its keys as well, and neither takes the other for dead.
+  private mutating func close(_ row: Int) {
+    var writer = ByteWriter(scratch.mutableBytes(at: 0, count: 3 + DatagramView.sealedOverheadBytes))
+    seal(members[row].session, plainBytes: 3, into: &writer) {
+      $0.u8(FrameType.close.code)
+      $0.u16(0)
+    }
+    queue.append(to: members[row].path, writer.written)
+    endSession(row)
+  }
+
+  /// Member `index` has ended the session that the last datagram came with.
+  public mutating func receiveClose(_ content: RawSpan, from index: Int) {
+    guard content.isEmpty else {
+      counters.malformed += 1
+      return
+    }
+    if cameWith == members[index].session {
+      endSession(index)
+    } else if cameWith == members[index].formerSession {
+      keys.free(cameWith)
+      members[index].formerSession = 0
+    }
+  }
+
+  /// Something waits for a session with a member that is there.
+  mutating func wantSession(_ row: Int) {
+    guard !members[row].isSessionWanted else { return }
+    members[row].isSessionWanted = true
+    members[row].helloAttempts = 0
+    members[row].helloAt = .zero
+    tickAt = .zero
+  }
+
+  /// Begins the handshake that something waits for.
+  mutating func seekSession(_ row: Int, at now: Instant) {
+    guard members[row].helloAttempts < Limits.knocksMax else {
+      // Whoever does not answer is looked at next.
+      members[row].isSessionWanted = false
+      members[row].lookedAt = .zero
+      return
+    }
+    members[row].helloAt = now + patience(with: row)
+    guard keys.count(.attempt) < Limits.attemptsMax else { return }
+    members[row].helloAttempts += 1
+    let isThroughOthers = (members[row].helloAttempts % 2 == 0) != members[row].path.isRelayed
+    knock(row, isThroughOthers: isThroughOthers, at: now)
+  }
+
+  // MARK: Rows and keys
 
   /// A row for `id`, as `MemberTable.add` chooses it; who was in it before loses its keys.
   mutating func addMember(_ id: NodeID, at now: Instant) -> Int? {

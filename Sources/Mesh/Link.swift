@@ -94,9 +94,9 @@ extension Mesh {
     counters.received += 1
     counters.receivedBytes += UInt64(datagram.byteCount)
     showsLife(member, at: now)
-    members[member].usedAt = now
+    if length > 0, FrameType(code: room.bytes[byte: 0]).isErrand { members[member].usedAt = now }
     if !path.isRelayed { hearStraight(member, at: now) }
-    cameBy = path
+    (cameBy, cameWith) = (path, slot)
     if isNewest, slot == members[member].session { roam(member, to: path, bytes: datagram.byteCount, at: now) }
     if !members[member].isAlive, members[member].state != .left { admit(member, at: now) }
     let frames = plain.bytes(at: path.isRelayed ? Limits.datagramBytes : 0, count: length)
@@ -147,7 +147,7 @@ extension Mesh {
     into writer: inout ByteWriter, at now: Instant
   ) -> (endpoint: Endpoint, isMulticast: Bool)? {
     let start = writer.count
-    while mayBeSent(at: now), let entry = queue.pop() {
+    while mayBeSent(at: now), let entry = queue.pop(for: members) {
       if entry.member < 0 {
         guard !entry.path.isRelayed else {
           relay(queue.bytes(entry), to: entry.path.relayed)
@@ -160,6 +160,7 @@ extension Mesh {
       let index = Int(entry.member)
       let member = members[index]
       guard member.session != 0 else { continue }
+      if entry.priority == .repair { members[index].usedAt = now }
       let frames = queue.bytes(entry)
       guard !member.path.isRelayed else {
         relay(frames: frames.byteCount, for: index) { $0.bytes(frames) }
@@ -174,11 +175,18 @@ extension Mesh {
     return (endpoint, false)
   }
 
-  /// Queues a frame of exactly `contentBytes` bytes for member `index`; dropped when it has no session.
+  /// Queues a frame of exactly `contentBytes` bytes for member `index`. When it has no session, what concerns shards waits
+  /// for one, and the rest is dropped.
   public mutating func send(
     _ type: FrameType, contentBytes: Int, to index: Int, _ emit: (inout ByteWriter) -> Void
   ) {
-    guard members[index].session != 0 else { return }
+    if members[index].session == 0 {
+      guard members[index].isAlive, type.isErrand else { return }
+      wantSession(index)
+      guard queue.keylessCount(for: members) < Limits.keylessDatagramsMax else {
+        return queue.dropped(type.priority)
+      }
+    }
     queue.appendFrame(type, contentBytes: contentBytes, member: index, emit)
   }
 
@@ -190,9 +198,11 @@ extension Mesh {
   ) -> Emission {
     let member = members[index]
     guard member.session != 0 else {
+      if member.isAlive { wantSession(index) }
       queue.dropped(.bulk)
       return .queued
     }
+    members[index].usedAt = now
     guard !member.path.isRelayed else {
       relay(frames: contentBytes + 3, for: index) {
         $0.u8(type.code)
@@ -299,8 +309,9 @@ extension Mesh {
     if let known = members.index(of: record.author) {
       // Who is there already, in this life, needs nothing: if it cannot be reached, probes find that out.
       let member = members[known]
-      let isThere = member.isStraight && member.suspectUntil == .never
-      if isThere, member.instance == body.instance { return }
+      let isThere = member.isAlive && !member.path.isRelayed && member.suspectUntil == .never
+      let isWhereItWas = member.hasSession || member.path == path || now - member.heardAt < .seconds(3)
+      if isThere, isWhereItWas, member.instance == body.instance { return }
       // An earlier life: somebody plays an old hello again, or a home was restored from a backup. That one is told the
       // epoch where it must begin, before it signs anything; its life before it is silent.
       if record.sequence.epoch < member.epoch, member.isAlive, now - member.heardAt < .milliseconds(1_500) {

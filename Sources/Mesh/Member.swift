@@ -41,7 +41,9 @@ public struct Member: BitwiseCopyable, Sendable {
   var isRestarted = false
   /// The highest of its initiations that was confirmed.
   var handshakeSequence = Sequence(rawValue: 0)
-  /// When something was last sent to it or came from it.
+  /// Whether something waits for a session with it.
+  var isSessionWanted = false
+  /// When its session began, or last carried something for it or for others.
   var usedAt = Instant.zero
   /// When a datagram of it was last accepted.
   public var heardAt = Instant.zero
@@ -111,6 +113,8 @@ public struct Member: BitwiseCopyable, Sendable {
 
   /// Linked and answering.
   public var isAlive: Bool { state == .alive }
+  /// Whether there are keys for it: without them a handshake comes first.
+  public var hasSession: Bool { session != 0 }
   /// Linked and answering, with keys, and not through others.
   public var isStraight: Bool { isAlive && session != 0 && !path.isRelayed }
 }
@@ -158,9 +162,10 @@ public struct MemberTable: ~Copyable {
     for index in 0..<count where prefixes[index] == prefix { return index }
     return nil
   }
-  /// The index of the member with a session at `endpoint`, or nil.
+  /// The index of the member that is there or has a session at `endpoint`, or nil.
   func index(at endpoint: Endpoint) -> Int? {
-    for index in 0..<count where members[index].session != 0 && members[index].endpoint == endpoint {
+    for index in 0..<count
+    where (members[index].session != 0 || members[index].isAlive) && members[index].endpoint == endpoint {
       return index
     }
     return nil

@@ -4,6 +4,9 @@
 // any sign of life: a rumour alone ends nobody. A node that is slow itself, as it sees by failed probes and by late
 // wakes, gives others more time.
 //
+// Members without a session are alive as well: a handshake asks them as a ping would, and its answer is one. Who has no
+// session with a suspect leaves it to those who have, and looks itself when one of them takes it for dead.
+//
 // - Source: Das, Gupta and Motivala, "SWIM", DSN 2002; Dadgar, Phillips and Currey, "Lifeguard", 2018 (local health,
 //   and telling the suspect).
 
@@ -36,10 +39,13 @@ extension Mesh {
   /// How much more time others are given than usual: 1 when this node is well.
   private var slowness: UInt64 { health + 1 }
 
-  private func patience(with member: Int) -> Interval {
+  func patience(with member: Int) -> Interval {
     let roundTrip = Interval(microseconds: UInt64(members[member].roundTripMicroseconds) * 3)
     return pacing.stretched(max(Limits.probePatience, roundTrip)) * slowness
   }
+
+  /// Whether there may be more members than sessions.
+  var isCrowded: Bool { members.aliveCount >= sessionsMax }
 
   private mutating func worsen() { health = min(health + 1, Limits.healthMax) }
   private mutating func recover() { if health > 0 { health -= 1 } }
@@ -92,12 +98,22 @@ extension Mesh {
     let member = members[index]
     switch member.state {
     case .alive:
-      if member.suspectUntil != .never { return min(member.suspectUntil, member.suspectPingAt) }
-      if member.path.isRelayed { return member.triedStraightAt + Limits.straightEvery }
-      return member.isConfigured ? max(member.pingSentAt, member.lookedAt) + Limits.keepAlive : .never
+      let knockAt = member.isSessionWanted ? member.helloAt : .never
+      if member.suspectUntil != .never { return min(knockAt, min(member.suspectUntil, member.suspectPingAt)) }
+      if member.path.isRelayed { return min(knockAt, member.triedStraightAt + Limits.straightEvery) }
+      return member.isConfigured ? min(knockAt, keepAliveAt(index)) : knockAt
     case .known, .failed: return member.helloAt
     case .left: return .never
     }
+  }
+
+  /// When a configured peer is to hear something. What came has been answered, and what was sent opens the way just as
+  /// well. Those who are many and name the same peer do not all look at it at the same time.
+  private func keepAliveAt(_ index: Int) -> Instant {
+    let spread = Limits.keepAlive.microseconds / 2
+    let early = isCrowded ? (selfID.prefix ^ members[index].id.prefix) % spread : 0
+    let pause = Interval(microseconds: Limits.keepAlive.microseconds - early)
+    return max(members[index].pingSentAt, members[index].lookedAt) + pause
   }
 
   private mutating func attend(_ index: Int, at now: Instant) {
@@ -105,12 +121,12 @@ extension Mesh {
     if member.session != 0 { renew(index, at: now) }
     switch members[index].state {
     case .alive:
+      if member.isSessionWanted, now >= member.helloAt { seekSession(index, at: now) }
       if member.suspectUntil != .never {
         attendSuspect(index, at: now)
       } else if member.path.isRelayed, now - member.triedStraightAt >= Limits.straightEvery {
         tryStraight(index, at: statedPath(of: index), now: now)
-      } else if member.isConfigured, now - max(member.pingSentAt, member.lookedAt) >= Limits.keepAlive {
-        // What came has been answered, and what was sent opens the way just as well.
+      } else if member.isConfigured, now >= keepAliveAt(index) {
         ping(index, at: now)
       }
     case .known, .failed:
@@ -119,6 +135,14 @@ extension Mesh {
       if routes[index].nextHop < 0 { want(index, at: now) }
       guard !member.path.isNone else {
         members[index].helloAt = max(routes[index].wantAt, now + .seconds(1))
+        return
+      }
+      // Those who are many wait for each other: half of the attempts are for those who are there.
+      let oldest = keys.oldest(.attempt)
+      guard
+        keys.count(.attempt) < Limits.attemptsMax / 2 || oldest.map({ now - keys[$0].since >= .seconds(1) }) ?? true
+      else {
+        members[index].helloAt = now + Limits.probePatience
         return
       }
       guard member.helloAttempts == 0 || takeBackground(InitiationPayload.datagramBytes, at: now) else {
@@ -180,11 +204,7 @@ extension Mesh {
     probe.stageAt = now + patience(with: member)
     members[member].lookedAt = now
     ping(member, at: now)
-    guard members[member].membersDigest != membersDigest else { return }
-    // One of the two lacks somebody, or a way.
-    guard takeBackground(Limits.nodeRecordBytes, at: now) else { return }
-    rumour(to: member)
-    if members[member].isNeighbour { tellAgain(member, at: now) }
+    if !isCrowded { tellWhoIsThere(to: member, at: now) }
   }
 
   private mutating func continueProbe(at now: Instant) {
@@ -200,7 +220,7 @@ extension Mesh {
     }
     guard now >= probe.stageAt else { return }
     switch probe.stage {
-    case 1: ping(member, at: now)
+    case 1: pingAgain(member, isThroughOthers: members[member].path.isRelayed, at: now)
     case 2: askOthers(about: member, count: 3)
     default:
       worsen()
@@ -228,10 +248,8 @@ extension Mesh {
     var asked = 0
     for _ in 0..<members.count where asked < count {
       gossipCursor = (gossipCursor + 1) % members.count
-      guard gossipCursor != member, members[gossipCursor].isAlive, members[gossipCursor].suspectUntil == .never
-      else {
-        continue
-      }
+      let other = members[gossipCursor]
+      guard gossipCursor != member, other.isAlive, other.hasSession, other.suspectUntil == .never else { continue }
       send(.pingRequest, contentBytes: 8, to: gossipCursor) { $0.u64(target) }
       asked += 1
     }
@@ -243,9 +261,13 @@ extension Mesh {
   private mutating func suspect(_ member: Int, at now: Instant) {
     beginSuspicion(of: member, at: now)
     counters.suspicions += 1
+    sayToAll(.suspect, about: member)
+  }
+
+  private mutating func sayToAll(_ type: FrameType, about member: Int) {
     let target = members[member].id.prefix
     for other in 0..<members.count where members[other].isAlive {
-      send(.suspect, contentBytes: 8, to: other) { $0.u64(target) }
+      send(type, contentBytes: 8, to: other) { $0.u64(target) }
     }
   }
 
@@ -261,14 +283,17 @@ extension Mesh {
 
   private mutating func attendSuspect(_ index: Int, at now: Instant) {
     if now >= members[index].suspectUntil {
+      if isCrowded { sayToAll(.failed, about: index) }
       changeState(index, to: .failed, at: now)
       happened(.failed(index))
     } else if now >= members[index].suspectPingAt {
-      // Everybody probes it, and each hop is a datagram more.
+      // Everybody probes it, and each hop is a datagram more. Without a session each of the two ways is tried as often as
+      // one is otherwise.
       let every = Limits.suspectProbeEvery * UInt64(min(max(1, hops(to: index)), 4))
-      members[index].suspectPingAt = now + max(pacing.stretched(every), patience(with: index))
+      let pause = max(pacing.stretched(every), patience(with: index)).microseconds
+      members[index].suspectPingAt = now + Interval(microseconds: members[index].hasSession ? pause : pause / 2)
       members[index].suspectCount &+= 1
-      ping(index, at: now)
+      pingAgain(index, isThroughOthers: members[index].suspectCount % 2 == 0, at: now)
       if members[index].suspectCount % 2 == 0 { askOthers(about: index, count: 1) }
     }
   }
@@ -292,11 +317,32 @@ extension Mesh {
 
   mutating func ping(_ index: Int, at now: Instant) {
     if members[index].path.isRelayed, routes[index].nextHop < 0 { want(index, at: now) }
-    pingNumber &+= 1
     members[index].pingSentAt = now
+    guard members[index].hasSession else { return knock(index, isThroughOthers: false, at: now) }
+    pingNumber &+= 1
     members[index].pingNumber = pingNumber
     let frame = outgoingPing(pingNumber)
     send(.ping, contentBytes: PingFrame.byteCount, to: index) { frame.emit(into: &$0) }
+  }
+
+  /// Asks a member that has not answered. Where sessions end for room, the other end may have no keys any more.
+  private mutating func pingAgain(_ index: Int, isThroughOthers: Bool = false, at now: Instant) {
+    guard members[index].hasSession else { return knock(index, isThroughOthers: isThroughOthers, at: now) }
+    ping(index, at: now)
+    if isCrowded { initiate(to: members[index].id, at: members[index].path, isHeard: true, now: now) }
+  }
+
+  /// Begins a handshake with a member that is there, straight or through others as far as there is such a way.
+  mutating func knock(_ index: Int, isThroughOthers: Bool, at now: Instant) {
+    let member = members[index]
+    var path = member.path
+    if isThroughOthers, routes[index].nextHop >= 0, Int(routes[index].nextHop) != index {
+      path = Path(relayed: member.id.prefix)
+    } else if !isThroughOthers, path.isRelayed {
+      let stated = statedPath(of: index)
+      if !stated.isNone { path = stated }
+    }
+    initiate(to: member.id, at: path, isHeard: true, now: now)
   }
 
   /// What a ping or its answer says now.
@@ -341,6 +387,8 @@ extension Mesh {
       let answer = outgoingPing(frame.number)
       send(.acknowledge, contentBytes: PingFrame.byteCount, to: index) { answer.emit(into: &$0) }
     }
+    // Pairs of many meet seldom: each time both tell.
+    if isCrowded { tellWhoIsThere(to: index, at: now) }
   }
 
   /// Member `index` asks for, answers or tells of a probe.
@@ -352,7 +400,7 @@ extension Mesh {
     let prefix = content.loadWord(at: 0)
     guard prefix != selfID.prefix else {
       // Somebody misses this node: it is there, and perhaps slow.
-      if type == .suspect {
+      if type == .suspect || type == .failed {
         worsen()
         ping(index, at: now)
       }
@@ -373,13 +421,20 @@ extension Mesh {
     case .pingAnswer:
       guard members[member].isAlive else { return }
       // It answers others, and not this node, which has asked it more than once.
-      let isProbed = probe.member == member && probe.stage > 1 && members[member].straightAt < probe.startedAt
+      // Without a session it has only been asked by handshakes, which may have been too many for it.
+      let isProbed =
+        probe.member == member && probe.stage > 1 && members[member].straightAt < probe.startedAt
+        && members[member].hasSession
       if isProbed || members[member].suspectUntil != .never { miss(member) }
       showsLife(member, at: now)
     default:
       // Who has just been heard is there.
       guard members[member].isAlive, now - members[member].heardAt >= Limits.rumourAfter else { return }
+      guard members[member].suspectUntil == .never, members[member].hasSession || type == .failed else { return }
       beginSuspicion(of: member, at: now)
+      // Not all at the same time.
+      let turn = (selfID.prefix ^ prefix) % Limits.suspectProbeEvery.microseconds
+      if !members[member].hasSession { members[member].suspectPingAt = now + Interval(microseconds: turn) }
     }
   }
 
@@ -392,8 +447,13 @@ extension Mesh {
     return UInt32(truncatingIfNeeded: sum ^ sum >> 32)
   }
 
-  /// Tells member `index`, who knows others than this node does, of one of them, a different one each time.
-  private mutating func rumour(to index: Int) {
+  /// Tells member `index`, when it knows others than this node does, of one of them, a different one each time.
+  private mutating func tellWhoIsThere(to index: Int, at now: Instant) {
+    guard members[index].hasSession, members[index].membersDigest != membersDigest,
+      takeBackground(Limits.nodeRecordBytes, at: now)
+    else { return }
+    // One of the two lacks somebody, or the way there.
+    if members[index].isNeighbour, !isCrowded { tellAgain(index, at: now) }
     for _ in 0..<members.count {
       gossipCursor = (gossipCursor + 1) % members.count
       if gossipCursor != index, members[gossipCursor].isAlive { return tell(index, about: gossipCursor) }

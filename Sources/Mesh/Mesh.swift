@@ -75,6 +75,8 @@ public struct Mesh: ~Copyable {
   var selfRecordBytes = 0
   let peers: Table<Endpoint>
   let peerCount: Int
+  /// Members that may have a session at the same time.
+  let sessionsMax: Int
   /// The other members.
   public var members: MemberTable
   /// What waits to be sent.
@@ -119,6 +121,8 @@ public struct Mesh: ~Copyable {
   /// Members that seem to have moved, and where the last datagram came from.
   var moves = Moves()
   var cameBy = Path.none
+  /// Row of the keys that the last datagram came with.
+  var cameWith = 0
   /// What is passed on.
   var relays = RelayQueue()
   /// Whether some neighbour is to hear which datagrams have come.
@@ -157,12 +161,14 @@ public struct Mesh: ~Copyable {
     + Table<KeptCookie>.byteCount(Limits.cookiesMax) + 3 * Limits.datagramBytes
 
   /// A mesh around the node `selfID`, whose agreement key is `agreement`. Everything that must be unpredictable is
-  /// drawn from `entropy`. Its link carries `rate` bits a second; 0 when that is not known.
+  /// drawn from `entropy`. Its link carries `rate` bits a second; 0 when that is not known. At most `sessions` members,
+  /// `Limits.sessionsMax` or fewer, have keys at the same time.
   public init(
     network: Network, secrets: NetworkSecrets, selfID: NodeID, agreement: AgreementKey, instance: UInt64,
     town: NodeID, entropy: Bytes32, members: Int, usesMulticast: Bool, peers configured: InlineArray<16, Endpoint>,
-    peerCount: Int, rate: UInt64 = 0
+    peerCount: Int, rate: UInt64 = 0, sessions: Int = Limits.sessionsMax
   ) {
+    sessionsMax = min(sessions, Limits.sessionsMax)
     self.network = network
     self.selfID = selfID
     self.agreement = agreement
@@ -335,6 +341,7 @@ public struct Mesh: ~Copyable {
     members[index].stateSince = now
     members[index].transfers = 0
     members[index].suspectUntil = .never
+    members[index].isSessionWanted = false
     linksMayDiffer = true
     tickAt = min(tickAt, now)
     if state != .alive {

@@ -162,6 +162,7 @@ extension Mesh {
     guard let slot = claimRelay(next, cameFrom: index, byteCount: datagram.byteCount) else { return nil }
     var writer = relays.writer(slot)
     writer.bytes(datagram)
+    members[index].usedAt = now
     counters.relayed += 1
     counters.relayedBytes += UInt64(datagram.byteCount)
     return nil
@@ -194,7 +195,7 @@ extension Mesh {
   mutating func sendSurely(
     _ type: FrameType, contentBytes: Int, to index: Int, _ emit: (inout ByteWriter) -> Void
   ) {
-    guard members[index].isNeighbour, hasSureRoom else {
+    guard members[index].isNeighbour, members[index].hasSession, hasSureRoom else {
       return send(type, contentBytes: contentBytes, to: index, emit)
     }
     relay(frames: 3 + contentBytes, for: index) {
@@ -293,7 +294,13 @@ extension Mesh {
     let entry = relays.slots[slot]
     let hop = Int(entry.nextHop)
     let session = members[hop].session
+    guard session != 0 else {
+      writer.bytes(relays.bytes(slot))
+      relays.free(slot)
+      return members[hop].path.endpoint
+    }
     members[hop].relaysSent += 1
+    if entry.cameFrom >= 0 { members[hop].usedAt = now }
     relays.slots[slot].state = .sent
     relays.slots[slot].session = UInt8(session)
     relays.slots[slot].counter = keys[session].sendCounter
@@ -327,6 +334,11 @@ extension Mesh {
       let hop = Int(routes[row].nextHop)
       relays.slots[slot].nextHop = Int16(hop)
       guard members[hop].isNeighbour, members[hop].relaysSent < members[hop].relayRoom else { continue }
+      // What this node has made itself needs no more than the address of who it is for.
+      guard members[hop].hasSession || hop == row && relays.slots[slot].cameFrom < 0 else {
+        wantSession(hop)
+        continue
+      }
       if let other = best, !relays.precedes(slot, other) { continue }
       best = slot
     }

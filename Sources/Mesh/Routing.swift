@@ -1,5 +1,5 @@
-// Ways to members that are not heard. Neighbours, members with a straight way between them, tell each other whom they
-// reach in how many hops; each node remembers the next hop, and a second one. No loop can form: a way is taken only
+// Ways to members that are not heard. Neighbours, members with a straight way between them, be it without a session,
+// tell each other whom they reach in how many hops; each node remembers the next hop, and a second one. No loop can form: a way is taken only
 // from a neighbour that is nearer to its end than this node has ever said to be, or along a newer record of the node at
 // the end, and newer records only that node can make. Who has lost every such way asks for a newer one; the question
 // goes to the node at the end, which signs its record anew. While nothing changes, nothing is sent.
@@ -63,7 +63,7 @@ extension Mesh {
     for row in 0..<members.count {
       let member = members[row]
       let isNeighbour =
-        member.isStraight && !member.isMissed && member.suspectUntil == .never
+        member.isAlive && !member.path.isRelayed && !member.isMissed && member.suspectUntil == .never
       guard isNeighbour != member.isNeighbour else { continue }
       members[row].isNeighbour = isNeighbour
       if isNeighbour {
@@ -87,7 +87,7 @@ extension Mesh {
 
   /// Member `row` is there, and does not answer straight.
   mutating func miss(_ row: Int) {
-    guard members[row].isStraight, !members[row].isMissed else { return }
+    guard members[row].isAlive, !members[row].path.isRelayed, !members[row].isMissed else { return }
     members[row].isMissed = true
     linksMayDiffer = true
   }
@@ -155,6 +155,8 @@ extension Mesh {
     switch member.state {
     case .alive:
       guard member.path.isRelayed || member.isMissed || member.suspectUntil != .never else { return }
+      // Without a session nothing goes there but handshakes, which take both ways in turns.
+      guard member.hasSession else { return }
       goThroughOthers(row, at: now)
       if member.suspectUntil != .never { ping(row, at: now) }
     case .known, .failed:
@@ -210,7 +212,7 @@ extension Mesh {
 
   // MARK: Telling
 
-  private mutating func tellRoutes(at instant: Instant) {
+  mutating func tellRoutes(at instant: Instant) {
     routesAt = min(routesAt, instant)
     tickAt = min(tickAt, routesAt)
   }
@@ -225,7 +227,14 @@ extension Mesh {
   mutating func announceRoutes(at now: Instant) {
     guard now >= routesAt else { return }
     routesAt = .never
+    var hasNews = false
+    for row in 0..<members.count where routes[row].isNews { hasNews = true }
     for neighbour in 0..<members.count where members[neighbour].isNeighbour {
+      // Without a session it hears of all of them when it has one again.
+      guard members[neighbour].hasSession else {
+        members[neighbour].isToldRoutes = members[neighbour].isToldRoutes || hasNews
+        continue
+      }
       guard hasSureRoom else {
         members[neighbour].isToldRoutes = true
         tellRoutes(at: now + Limits.routesAgainAfter)

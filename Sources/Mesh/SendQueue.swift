@@ -25,12 +25,17 @@ extension FrameType {
   var priority: Priority {
     switch self {
     case .ping, .acknowledge, .pingRequest, .pingAnswer, .suspect, .member, .acceptShard: .control
-    case .relayed, .routes, .wantRoute: .control
+    case .relayed, .routes, .wantRoute, .close, .failed: .control
     case .offerShard, .wantLeaves, .receipt, .wantShard, .find, .found, .listHoldings, .holdings: .repair
     case .leaf: .bulk
     default: .dag
     }
   }
+}
+
+extension FrameType {
+  /// Whether it brings shards, or knowledge of them, to a certain member: for these a session is made.
+  var isErrand: Bool { priority == .repair || priority == .bulk || self == .acceptShard }
 }
 
 /// A bounded queue of datagrams.
@@ -134,13 +139,15 @@ public struct SendQueue: ~Copyable {
     return false
   }
 
-  /// The oldest entry of a line, whose slot is free then.
-  private mutating func take(from line: Int) -> Entry? {
-    guard lines[line].first != Self.none else { return nil }
-    let slot = Int(lines[line].first)
+  /// The oldest entry of a line that `isMeant`, whose slot is free then.
+  private mutating func take(from line: Int, where isMeant: (Entry) -> Bool = { _ in true }) -> Entry? {
+    var (before, first) = (Self.none, lines[line].first)
+    while first != Self.none, !isMeant(entries[Int(first)]) { (before, first) = (first, entries[Int(first)].next) }
+    guard first != Self.none else { return nil }
+    let slot = Int(first)
     let entry = entries[slot]
-    lines[line].first = entry.next
-    if entry.next == Self.none { lines[line].last = Self.none }
+    if before == Self.none { lines[line].first = entry.next } else { entries[Int(before)].next = entry.next }
+    if entry.next == Self.none { lines[line].last = before }
     lines[line].byteCount -= Int(entry.byteCount)
     entries[slot].isWaiting = false
     entries[slot].next = firstFree
@@ -192,12 +199,25 @@ public struct SendQueue: ~Copyable {
   }
 
   /// The most urgent entry, the oldest of these, which is no longer in the queue; its bytes are good until something is
-  /// queued.
-  mutating func pop() -> Entry? {
+  /// queued. What waits for keys goes on waiting.
+  mutating func pop(for members: borrowing MemberTable) -> Entry? {
     for line in 0..<Self.linesMax {
-      if let entry = take(from: line) { return entry }
+      if let entry = take(from: line, where: { !Self.isKeyless($0, members) }) { return entry }
     }
     return nil
+  }
+
+  private static func isKeyless(_ entry: Entry, _ members: borrowing MemberTable) -> Bool {
+    entry.member >= 0 && members[Int(entry.member)].session == 0 && members[Int(entry.member)].isSessionWanted
+  }
+
+  /// Datagrams that wait for keys. O(datagrams).
+  func keylessCount(for members: borrowing MemberTable) -> Int {
+    var count = 0
+    for slot in 0..<entries.count where entries[slot].isWaiting && Self.isKeyless(entries[slot], members) {
+      count += 1
+    }
+    return count
   }
 
   /// The frames or the datagram of an entry.

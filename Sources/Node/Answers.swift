@@ -311,7 +311,8 @@ extension LightNode where Flash: ~Copyable {
         id: member.id, state: member.state, kind: member.kind, capacityClass: member.capacityClass,
         isEndorsed: member.isEndorsed, endpoint: member.endpoint,
         roundTripMicroseconds: member.roundTripMicroseconds,
-        silentMilliseconds: member.heardAt == .zero ? .max : (now - member.heardAt).microseconds / 1_000, load: member.load, free: member.free,
+        silentMilliseconds: member.heardAt == .zero ? .max : (now - member.heardAt).microseconds / 1_000,
+        load: member.load, free: member.free,
         cell: member.cell, hops: mesh.hops(to: index),
         relay: mesh.relay(to: index).map { mesh.members[$0].id.prefix } ?? 0,
         reliability: UInt8(member.reliability >> 8)

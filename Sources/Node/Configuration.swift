@@ -47,6 +47,8 @@ public struct NodeConfiguration: BitwiseCopyable, Sendable {
   public var ringSlots = 1_024
   /// Members that the node knows at most.
   public var membersMax = Limits.membersMax
+  /// Members that have a session at the same time.
+  public var sessionsMax = Limits.sessionsMax
   /// Silence of a holder after which its shards are rebuilt: with at most k, with k + 1, with more left.
   public var repairAfter: (Interval, Interval, Interval) = Limits.repairAfter
   /// How long a bundle that this node submits is kept.

@@ -183,7 +183,8 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
       network: configuration.network, secrets: configuration.secrets, selfID: identity.publicKey,
       agreement: identity.agreementKey, instance: configuration.instance, town: configuration.town,
       entropy: configuration.entropy, members: configuration.membersMax, usesMulticast: configuration.usesMulticast,
-      peers: configuration.peers, peerCount: configuration.peerCount, rate: configuration.rate)
+      peers: configuration.peers, peerCount: configuration.peerCount, rate: configuration.rate,
+      sessions: configuration.sessionsMax)
     gossip = Gossip(key: drawKey, members: configuration.membersMax)
     reconciliation = Reconciliation(members: configuration.membersMax)
     arrivals = Arrivals(slots: Limits.arrivalsMax)
@@ -252,8 +253,9 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
       mesh.selfPing.digest = ring.frontierDigest()
       mesh.receivePing(frame.content, from: member, isAnswer: frame.type == .acknowledge, at: now)
       compareDigest(of: member, at: now)
-    case .pingRequest, .pingAnswer, .suspect:
+    case .pingRequest, .pingAnswer, .suspect, .failed:
       mesh.receiveProbe(frame.type, frame.content, from: member, at: now)
+    case .close: mesh.receiveClose(frame.content, from: member)
     case .member: mesh.receiveMember(frame.content, from: member, at: now)
     case .goodbye: mesh.receiveGoodbye(frame.content, from: member, at: now)
     case .vertex: receiveVertex(frame.content, from: member, at: now)

@@ -96,6 +96,17 @@ extension LightNode where Flash: ~Copyable {
     return best
   }
 
+  /// The members that are asked what they hold of `bundle`, which has `shards` shards: those with a session, and of the
+  /// others those who rank first, where it was placed and would be placed again.
+  func likelyHolders(of bundle: Digest, shards: Int, at now: Instant) -> PlaceSet {
+    var (ranked, asked) = (PlaceSet(), PlaceSet())
+    for _ in 0..<2 * shards { ranked.insert(nextPlace(for: bundle, excluding: ranked, at: now)) }
+    for index in 0..<mesh.members.count where mesh.members[index].isAlive {
+      if mesh.members[index].hasSession || ranked.contains(.member(index)) { asked.insert(.member(index)) }
+    }
+    return asked
+  }
+
   /// Whether nothing can be appended to the own log any more.
   var isStoreBroken: Bool {
     if case .broken = store.condition { return true }

@@ -204,7 +204,9 @@ extension LightNode where Flash: ~Copyable {
     mend.query = 0x4000_0000 | generation
     mend.stage = .surveying
     mend.askedCount = 0
-    for member in 0..<mesh.members.count where mesh.members[member].isAlive {
+    var asked = likelyHolders(of: mend.bundle, shards: Int(mend.redundancy.shards), at: now)
+    for index in 0..<Int(mend.redundancy.shards) { asked.insert(place(prefix: mend.intended[index])) }
+    for member in 0..<mesh.members.count where mesh.members[member].isAlive && asked.contains(.member(member)) {
       mend.askedCount += 1
       let frame = FindFrame(query: mend.query, flags: FindFrame.wantsReceipt, target: mend.bundle)
       mesh.send(.find, contentBytes: FindFrame.byteCount, to: member) { frame.emit(into: &$0) }

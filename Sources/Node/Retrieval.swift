@@ -468,7 +468,8 @@ extension LightNode where Flash: ~Copyable {
     let query = transferID(row).rawValue
     retrievals[row].finding = PlaceSet()
     retrievals[row].findingCount = 0
-    for member in 0..<mesh.members.count where mesh.members[member].isAlive {
+    // Who has no session is not made to have one for a question: who holds it answers the request that comes next.
+    for member in 0..<mesh.members.count where mesh.members[member].isAlive && mesh.members[member].hasSession {
       retrievals[row].finding.insert(.member(member))
       retrievals[row].findingCount += 1
       let frame = FindFrame(query: query, flags: 0, target: target)

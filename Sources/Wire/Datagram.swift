@@ -270,6 +270,10 @@ public struct CookieView: ~Escapable {
   public static let routes = FrameType(code: 26)
   /// `WantRouteFrame`.
   public static let wantRoute = FrameType(code: 27)
+  /// The sender ends this session because another one needs its place, and stays where it is; no content.
+  public static let close = FrameType(code: 28)
+  /// The member whose id begins with these 8 bytes has not answered the sender for so long that it takes it for dead.
+  public static let failed = FrameType(code: 29)
   /// `ListHoldingsFrame`: which bundles do you hold?
   public static let listHoldings = FrameType(code: 30)
   /// `HoldingsFrame`: these.

@@ -81,8 +81,16 @@ public enum Limits {
 
   /// Members of a cell, which know each other completely.
   public static let membersMax = 256
-  /// Members with a live session.
+  /// Members with a live session; the others are alive without one.
   public static let sessionsMax = 64
+  /// A session that was used for shards or for others less long ago than this ends last, and so does a new one: what it
+  /// was made for takes less.
+  public static let sessionKept = Interval.seconds(2)
+  /// Handshakes that are begun, one after the other, with a member for which something waits: at 0.2 s each they take as
+  /// long as an offer may.
+  public static let knocksMax: UInt8 = 8
+  /// Datagrams that wait for the keys of their session: two for each of the shards of two bundles.
+  public static let keylessDatagramsMax = 16
   /// Handshakes that this node has begun and that have not been answered.
   public static let attemptsMax = 24
   /// Handshakes that this node has answered and that have not been confirmed; at most half of them with nodes that

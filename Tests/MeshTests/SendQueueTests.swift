@@ -131,3 +131,8 @@ import Wire
     #expect(isEmpty)
   }
 }
+
+extension SendQueue {
+  /// The next entry where nobody lacks a session.
+  fileprivate mutating func pop() -> Entry? { pop(for: MemberTable(capacity: 256)) }
+}

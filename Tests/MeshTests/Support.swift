@@ -240,7 +240,8 @@ final class MeshNode {
       case .ping: mesh.receivePing(frame.content, from: member, isAnswer: false, at: now)
       case .acknowledge: mesh.receivePing(frame.content, from: member, isAnswer: true, at: now)
       case .member: mesh.receiveMember(frame.content, from: member, at: now)
-      case .pingRequest, .pingAnswer, .suspect:
+      case .close: mesh.receiveClose(frame.content, from: member)
+      case .pingRequest, .pingAnswer, .suspect, .failed:
         mesh.receiveProbe(frame.type, frame.content, from: member, at: now)
       case .goodbye: mesh.receiveGoodbye(frame.content, from: member, at: now)
       default: frames.append((frame.type, array(frame.content), mesh.members[member].id))
@@ -304,7 +305,8 @@ final class MeshRig {
   func make(
     _ number: Int, at place: Int? = nil, peers: [Int] = [], members: Int = 32, epoch: UInt32 = 1,
     usesMulticast: Bool = false, town: NodeID = .zero, endorsement: Endorsement? = nil,
-    secrets: NetworkSecrets = NetworkSecrets(), milliseconds: UInt64? = nil, rate: UInt64 = 0
+    secrets: NetworkSecrets = NetworkSecrets(), milliseconds: UInt64? = nil, rate: UInt64 = 0,
+    sessions: Int = Limits.sessionsMax
   ) -> MeshNode {
     let instance = random.next()
     let id = secretKey(number).publicKey
@@ -313,7 +315,7 @@ final class MeshRig {
     var mesh = Mesh(
       network: network, secrets: secrets, selfID: id, agreement: secretKey(number).agreementKey, instance: instance,
       town: town, entropy: Bytes32(random.bytes(32).span.bytes), members: members, usesMulticast: usesMulticast,
-      peers: named, peerCount: peers.count, rate: rate)
+      peers: named, peerCount: peers.count, rate: rate, sessions: sessions)
     let milliseconds = milliseconds ?? now.microseconds / 1_000
     let record = nodeRecord(
       number, instance: instance, epoch: epoch, milliseconds: milliseconds, endorsement: endorsement)
@@ -332,11 +334,11 @@ final class MeshRig {
   func add(
     _ number: Int, at place: Int? = nil, peers: [Int] = [], members: Int = 32, epoch: UInt32 = 1,
     usesMulticast: Bool = false, town: NodeID = .zero, endorsement: Endorsement? = nil,
-    secrets: NetworkSecrets = NetworkSecrets(), rate: UInt64 = 0
+    secrets: NetworkSecrets = NetworkSecrets(), rate: UInt64 = 0, sessions: Int = Limits.sessionsMax
   ) -> MeshNode {
     let node = make(
       number, at: place, peers: peers, members: members, epoch: epoch, usesMulticast: usesMulticast, town: town,
-      endorsement: endorsement, secrets: secrets, rate: rate)
+      endorsement: endorsement, secrets: secrets, rate: rate, sessions: sessions)
     nodes.append(node)
     return node
   }
@@ -413,7 +415,8 @@ final class MeshRig {
       var next = end
       for node in nodes where node.isUp {
         next = min(next, max(now, min(node.mesh.nextDeadline, node.gossip.nextDeadline)))
-        if !node.mesh.queue.isEmpty { next = min(next, max(now, node.mesh.sendAt)) }
+        // What waits although the link takes it waits for keys.
+        if !node.mesh.queue.isEmpty, !node.mesh.mayBeSent(at: now) { next = min(next, max(now, node.mesh.sendAt)) }
       }
       for datagram in flying { next = min(next, datagram.arrivesAt) }
       now = max(next, now + Interval(microseconds: 1))

@@ -310,18 +310,35 @@ def relay(_):
 
 
 @group("crowd",
-       Figure("resident memory with 64 sessions and 256 members, idle", "MiB", "<= 2", "Reticulum's daemon 36 MiB"))
+       Figure("resident memory with 64 sessions and 256 members, idle", "MiB", "<= 2", "Reticulum's daemon 36 MiB"),
+       Figure("time until all of 256 know all, from the start of the last", "s"),
+       Figure("processor time of a node among 256, idle", "% of one"))
 def crowd(_):
+    size = int(os.environ.get("CROWD") or 256)
     with Mesh(size=0, options=("--store", "2M")) as mesh:
         # In batches: on two processors 256 nodes that all begin at once would measure the processors.
-        for _ in range(16):
-            mesh.grow(16)
+        while mesh.size < size:
+            mesh.grow(min(16, size - mesh.size))
             time.sleep(1)
-        watched = mesh[0]
-        wait_for("a node knowing 200 others", lambda: watched.status()["mesh"]["members"] >= 200, 120)
+        start = time.monotonic()
+        missing = list(mesh)
+
+        def everybody():
+            missing[:] = [node for node in missing if node.alive() != size - 1]
+            return not missing
+
+        wait_for(f"{size} nodes knowing each other", everybody, 240)
+        duration = time.monotonic() - start
         time.sleep(20)
+        watched = mesh[0]
+        used = [node.processor_seconds() for node in mesh]
+        time.sleep(20)
+        used = sum(node.processor_seconds() for node in mesh) - sum(used)
         status = watched.status()["mesh"]
-        yield Value(watched.peak_mebibytes(), f"{status['members']} members, {status['sessions']} sessions")
+        counts = sorted(node.alive() for node in mesh)
+        yield Value(watched.peak_mebibytes(), f"{status['alive']} alive, {status['sessions']} sessions")
+        yield Value(duration, f"{counts[0]} to {counts[-1]} alive 40 s later")
+        yield Value(100 * used / 20 / size, f"all of {size}")
 
 
 @group("reed-solomon",

@@ -1,6 +1,7 @@
 """A mesh of real nodes on loopback, in a temporary folder that is gone afterwards, also when interrupted."""
 
 import json
+import os
 import pathlib
 import signal
 import socket
@@ -85,6 +86,11 @@ class Node:
     def load(self, *arguments):
         """What `hotaru load` has measured."""
         return json.loads(self.hotaru("load", "--json", *arguments))
+
+    def processor_seconds(self):
+        with open(f"/proc/{self.process.pid}/stat", encoding="ascii") as stat:
+            fields = stat.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def peak_mebibytes(self):
         """The most memory that the process has had resident so far."""

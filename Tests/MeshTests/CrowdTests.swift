@@ -1,0 +1,231 @@
+// More members than sessions: who has none is alive all the same, and a handshake finds out.
+
+import Identity
+import Testing
+import Wire
+
+@testable import Mesh
+
+@Suite struct CrowdTests {
+  /// So many nodes with so many sessions each, who all know the first by name, as soon as they all know each other.
+  static func crowd(_ count: Int, sessions: Int, seed: UInt64 = 1) -> MeshRig {
+    let rig = MeshRig(seed: seed)
+    rig.captures = false
+    for number in 0..<count { rig.add(number, peers: number == 0 ? [] : [0], members: count, sessions: sessions) }
+    rig.run(for: .seconds(30)) { isComplete(rig) }
+    return rig
+  }
+
+  static func isComplete(_ rig: MeshRig) -> Bool {
+    let count = rig.nodes.count { $0.isUp }
+    return rig.nodes.allSatisfy { !$0.isUp || $0.aliveCount == count - 1 }
+  }
+
+  private func failures(_ rig: MeshRig) -> Int {
+    rig.nodes.reduce(0) { count, node in count + node.events.count { $0 == "failed" } }
+  }
+
+  /// The nodes that can be reached from the first over sessions.
+  private func reachable(_ rig: MeshRig) -> Int {
+    var seen: Set<NodeID> = [rig.nodes[0].id]
+    var next = [rig.nodes[0]]
+    while let node = next.popLast() {
+      for member in node.snapshot.members where member.session != 0 && seen.insert(member.id).inserted {
+        next += rig.nodes.filter { $0.id == member.id }
+      }
+    }
+    return seen.count
+  }
+
+  // MARK: Membership
+
+  @Test(arguments: [(20, 8, 300), (20, 3, 60), (80, 64, 20)]) func everybodyKnowsEverybodyAndStaysSo(
+    _ count: Int, _ sessions: Int, _ seconds: Int
+  ) {
+    let rig = Self.crowd(count, sessions: sessions)
+    #expect(Self.isComplete(rig))
+    rig.run(for: .seconds(10))
+    let before = rig.nodes.map { $0.mesh.handshakeCounter }
+    for _ in 0..<4 {
+      rig.run(for: .milliseconds(UInt64(seconds) * 250))
+      #expect(Self.isComplete(rig))
+      #expect(reachable(rig) == count, "sessions connect everybody")
+    }
+    #expect(failures(rig) == 0)
+    for (index, node) in rig.nodes.enumerated() {
+      #expect(node.mesh.sessionCount <= sessions)
+      // One probe a second, and what keeps the way to the named peer open; half as many again come from others.
+      #expect(Int(node.mesh.handshakeCounter - before[index]) <= seconds * 5 / 4)
+    }
+  }
+
+  /// §9.12: twelve seconds.
+  @Test(arguments: [(20, 8, 1), (20, 8, 2), (20, 3, 3), (80, 64, 4)] as [(Int, Int, UInt64)])
+  func aDeadNodeIsNoticedByAll(_ count: Int, _ sessions: Int, _ seed: UInt64) {
+    let rig = Self.crowd(count, sessions: sessions, seed: seed)
+    rig.run(for: .seconds(5) + Interval(microseconds: rig.random.next() % 5_000_000))
+    for victim in [count - 1, count / 2, 0] {
+      rig.kill(victim)
+      rig.run(for: .seconds(12))
+      #expect(Self.isComplete(rig), "seed \(seed), node \(victim)")
+    }
+    // Nobody else is taken for dead.
+    #expect(failures(rig) <= 3 * (count - 1))
+  }
+
+  @Test(arguments: 1...3 as ClosedRange<UInt64>) func lossIsNoDeath(_ seed: UInt64) {
+    let rig = Self.crowd(20, sessions: 8, seed: seed)
+    rig.lossPercent = 20
+    rig.run(for: .seconds(120))
+    #expect(failures(rig) == 0, "seed \(seed)")
+  }
+
+  @Test func aLateComerIsKnownToAll() {
+    let rig = Self.crowd(20, sessions: 8)
+    rig.run(for: .seconds(20))
+    rig.add(20, peers: [7], members: 32, sessions: 8)
+    rig.run(for: .seconds(20)) { Self.isComplete(rig) }
+    #expect(Self.isComplete(rig))
+    #expect(failures(rig) == 0)
+  }
+
+  // MARK: Which session ends
+
+  /// Two nodes; the first has room for one session.
+  private func pair() -> (rig: MeshRig, first: MeshNode, second: MeshNode) {
+    let rig = MeshRig(seed: 1)
+    rig.add(0, members: 8, sessions: 1)
+    for number in 1...2 { rig.add(number, peers: [0], members: 8) }
+    rig.nodes[2].isUp = false
+    rig.run(for: .seconds(1))
+    return (rig, rig.nodes[0], rig.nodes[1])
+  }
+
+  private func close(_ first: MeshNode, for other: MeshNode, in rig: MeshRig) {
+    rig.now = rig.now + .seconds(3)
+    other.mesh.initiate(to: first.id, at: Path(first.endpoint), now: rig.now)
+    rig.exchange(other, first)
+  }
+
+  @Test func bothEndsFreeTheirKeysAndStayAlive() {
+    let (rig, first, second) = pair()
+    #expect(first.member(second.id)?.session != 0 && second.member(first.id)?.session != 0)
+    close(first, for: rig.nodes[2], in: rig)
+    #expect(first.member(second.id)?.session == 0)
+    #expect(first.state(of: second.id) == .alive)
+    for datagram in first.outgoing() where datagram.to == second.endpoint {
+      second.receive(datagram.bytes, from: first.endpoint, at: rig.now)
+    }
+    #expect(second.member(first.id)?.session == 0)
+    #expect(second.state(of: first.id) == .alive)
+    #expect(second.keyCount(.session) == 0)
+    #expect(!second.events.contains("failed") && !second.events.contains("left"))
+  }
+
+  /// The close of a session does not end the one that came after it.
+  @Test func anOldCloseEndsNothingNew() throws {
+    let rig = MeshRig.linked(2)
+    let (first, second) = (rig.nodes[0], rig.nodes[1])
+    let closing = first.sealed([FrameType.close.code, 0, 0], for: second.id)
+    first.mesh.initiate(to: second.id, at: Path(second.endpoint), now: rig.now)
+    rig.exchange(first, second)
+    let session = second.member(first.id)?.session
+    #expect(second.member(first.id)?.formerSession != 0)
+    second.receive(closing, from: first.endpoint, at: rig.now)
+    #expect(second.member(first.id)?.session == session)
+    #expect(second.member(first.id)?.formerSession == 0)
+    second.receive(first.sealed([FrameType.close.code, 0, 0], for: second.id), from: first.endpoint, at: rig.now)
+    #expect(second.member(first.id)?.session == 0)
+  }
+
+  @Test func aCloseWithContentIsRefused() {
+    let rig = MeshRig.linked(2)
+    let (first, second) = (rig.nodes[0], rig.nodes[1])
+    second.receive(
+      first.sealed([FrameType.close.code, 1, 0, 9], for: second.id), from: first.endpoint, at: rig.now)
+    #expect(second.member(first.id)?.session != 0)
+    #expect(second.counters["malformed"] == 1)
+  }
+
+  /// A lost close leaves one end with keys that the other has forgotten: the second probe finds that out.
+  @Test func aLostCloseHarmsNobody() {
+    let rig = Self.crowd(12, sessions: 4)
+    for _ in 0..<40 {
+      let node = rig.nodes[rig.random.below(12)]
+      for row in 0..<node.mesh.members.count where node.mesh.members[row].session != 0 {
+        node.mesh.endSession(row)
+        break
+      }
+      rig.run(for: .seconds(1))
+    }
+    #expect(Self.isComplete(rig))
+    #expect(failures(rig) == 0)
+  }
+
+  @Test func whatCarriesShardsOrWasJustUsedEndsLast() {
+    let rig = MeshRig(seed: 1)
+    let target = rig.add(0, members: 16, sessions: 4)
+    let nodes = (1...4).map { rig.make($0) }
+    for node in nodes {
+      node.mesh.initiate(to: target.id, at: Path(target.endpoint), now: rig.now)
+      rig.exchange(node, target)
+    }
+    rig.now = rig.now + .seconds(3)
+    func row(_ node: MeshNode) -> Int { target.mesh.members.index(of: node.id) ?? 0 }
+    target.mesh.members[row(nodes[0])].transfers = 1
+    target.receive(
+      nodes[1].sealed([FrameType.find.code, 0, 0], for: target.id), from: nodes[1].endpoint, at: rig.now)
+    target.mesh.members[row(nodes[2])].isConfigured = true
+    // One after the other: who only carries gossip, who is named, who asked for something; never the transfer.
+    for (newcomer, gone) in [(5, 3), (6, 2)] {
+      let node = rig.make(newcomer)
+      node.mesh.initiate(to: target.id, at: Path(target.endpoint), now: rig.now)
+      rig.exchange(node, target)
+      #expect(target.state(of: node.id) == .alive)
+      #expect(target.member(nodes[gone].id)?.session == 0)
+    }
+    #expect(target.member(nodes[0].id)?.session != 0)
+    #expect(target.member(nodes[1].id)?.session != 0)
+    #expect(target.mesh.sessionCount == 4)
+  }
+
+  // MARK: What waits for a session
+
+  private let find = FindFrame(query: 1, flags: 0, target: key(9))
+
+  private func ask(_ node: MeshNode, _ other: MeshNode) {
+    guard let row = node.mesh.members.index(of: other.id) else { return }
+    let find = find
+    node.mesh.send(.find, contentBytes: FindFrame.byteCount, to: row) { find.emit(into: &$0) }
+  }
+
+  @Test func aQuestionGoesAsSoonAsTheHandshakeIsConfirmed() {
+    let (rig, first, second) = pair()
+    close(first, for: rig.nodes[2], in: rig)
+    for datagram in first.outgoing() where datagram.to == second.endpoint {
+      second.receive(datagram.bytes, from: first.endpoint, at: rig.now)
+    }
+    ask(second, first)
+    rig.run(for: .milliseconds(3)) { !first.frames.isEmpty }
+    #expect(first.frames.map(\.type) == [.find])
+    #expect(second.snapshot.freeInQueue == Limits.sendQueueDatagrams)
+  }
+
+  @Test func whatWaitsForWhoNeverAnswersIsBoundedAndDropped() {
+    let rig = Self.crowd(40, sessions: 4)
+    let node = rig.nodes[0]
+    for victim in 1..<40 { rig.kill(victim) }
+    var asked = 0
+    for other in rig.nodes.dropFirst() where node.member(other.id)?.session == 0 {
+      ask(node, other)
+      asked += 1
+    }
+    let free = node.snapshot.freeInQueue
+    #expect(free == Limits.sendQueueDatagrams - Limits.keylessDatagramsMax)
+    let dropped = node.mesh.queue.droppedCount(.repair)
+    #expect(dropped == UInt64(asked - Limits.keylessDatagramsMax))
+    rig.run(for: .seconds(20))
+    #expect(node.snapshot.freeInQueue == Limits.sendQueueDatagrams)
+    #expect(node.aliveCount == 0)
+  }
+}
