@@ -67,6 +67,8 @@ extension Mesh {
       attend(index, at: now)
       tickAt = min(tickAt, deadline(of: index, at: now))
     }
+    lookAtCell(at: now)
+    if members.count > 0 { tickAt = min(tickAt, cell.lookAt) }
     advanceProbe(at: now)
     followLinks(at: now)
     announceRoutes(at: now)
@@ -175,7 +177,7 @@ extension Mesh {
     probe.stageAt = now + patience(with: member)
     members[member].lookedAt = now
     ping(member, at: now)
-    guard members[member].membersDigest != membersDigest else { return }
+    guard members[member].isSeated, members[member].membersDigest != membersDigest else { return }
     if takeBackground(Limits.nodeRecordBytes, at: now) { rumour(to: member) }
   }
 
@@ -236,7 +238,7 @@ extension Mesh {
     beginSuspicion(of: member, at: now)
     counters.suspicions += 1
     let target = members[member].id.prefix
-    for other in 0..<members.count where members[other].isAlive {
+    for other in 0..<members.count where members[other].isMate || other == member {
       send(.suspect, contentBytes: 8, to: other) { $0.u64(target) }
     }
   }
@@ -285,16 +287,17 @@ extension Mesh {
     pingNumber &+= 1
     members[index].pingSentAt = now
     members[index].pingNumber = pingNumber
-    let frame = outgoingPing(pingNumber)
+    let frame = outgoingPing(pingNumber, for: index)
     send(.ping, contentBytes: PingFrame.byteCount, to: index) { frame.emit(into: &$0) }
   }
 
-  /// What a ping or its answer says now.
-  func outgoingPing(_ number: UInt32) -> PingFrame {
+  /// What a ping or its answer to member `index` says now.
+  func outgoingPing(_ number: UInt32, for index: Int) -> PingFrame {
     var frame = selfPing
     frame.number = number
     frame.members = membersDigest
     frame.flags |= UInt16(pacing.pairSeconds(members.aliveCount)) << PingFrame.everyShift
+    frame.flags |= cellFlags(for: index)
     return frame
   }
 
@@ -313,7 +316,7 @@ extension Mesh {
     }
     members[index].load = frame.load
     members[index].free = frame.free
-    members[index].flags = frame.flags
+    receiveCellFlags(frame.flags, of: index, at: now)
     members[index].digest = frame.digest
     members[index].membersDigest = frame.members
     members[index].lookedAt = now
@@ -326,7 +329,7 @@ extension Mesh {
         noticeRoundTrip(index, min(sample, 60_000_000))
       }
     } else {
-      let answer = outgoingPing(frame.number)
+      let answer = outgoingPing(frame.number, for: index)
       send(.acknowledge, contentBytes: PingFrame.byteCount, to: index) { answer.emit(into: &$0) }
     }
   }
@@ -373,18 +376,18 @@ extension Mesh {
 
   // MARK: Knowing the same members
 
-  /// The same for all nodes that know the same members to be there.
+  /// The same for all nodes of a cell that know the same mates to be there.
   var membersDigest: UInt32 {
     var sum = selfID.prefix
-    for index in 0..<members.count where members[index].isAlive { sum ^= members[index].id.prefix }
+    for index in 0..<members.count where members[index].isMate { sum ^= members[index].id.prefix }
     return UInt32(truncatingIfNeeded: sum ^ sum >> 32)
   }
 
-  /// Tells member `index`, who knows others than this node does, of one of them, a different one each time.
+  /// Tells mate `index`, who knows others than this node does, of one of them, a different one each time.
   private mutating func rumour(to index: Int) {
     for _ in 0..<members.count {
       gossipCursor = (gossipCursor + 1) % members.count
-      if gossipCursor != index, members[gossipCursor].isAlive { return tell(index, about: gossipCursor) }
+      if gossipCursor != index, members[gossipCursor].isMate { return tell(index, about: gossipCursor) }
     }
   }
 }

@@ -48,9 +48,9 @@ extension Mesh {
     members[index].path.isRelayed && routes[index].nextHop >= 0 ? Int(routes[index].nextHop) : nil
   }
 
-  /// Whether every member that is there is heard straight.
+  /// Whether every mate that is there is heard straight.
   var hearsAll: Bool {
-    for row in 0..<members.count where members[row].isAlive && !members[row].isStraight { return false }
+    for row in 0..<members.count where members[row].isMate && !members[row].isStraight { return false }
     return true
   }
 
@@ -275,6 +275,11 @@ extension Mesh {
     sendSurely(.wantRoute, contentBytes: WantRouteFrame.byteCount, to: neighbour) { frame.emit(into: &$0) }
   }
 
+  /// Asks member `index` for its own record, when what it says does not fit the one that is known.
+  mutating func wantRecord(of index: Int) {
+    wantRecord(members[index].id.prefix, than: members[index].age, from: index)
+  }
+
   // MARK: Frames
 
   /// Member `index` tells whom it reaches.
@@ -287,7 +292,9 @@ extension Mesh {
       }
       guard entry.destination != selfID.prefix else { continue }
       guard let row = members.index(prefix: entry.destination) else {
-        if entry.hops < Limits.hopsMax { wantRecord(entry.destination, than: .none, from: index) }
+        if entry.hops < Limits.hopsMax, !refused.contains(entry.destination, entry.age, at: now) {
+          wantRecord(entry.destination, than: .none, from: index)
+        }
         continue
       }
       // A way counts as old as the record that it is a way to: that is signed, what a neighbour says is not.

@@ -230,7 +230,7 @@ extension LightNode where Flash: ~Copyable {
       leaving[slot].tried.insert(.own)
     }
     let query = Intake.queryBits << 28 | UInt32(slot) << 24 | entry.generation
-    for member in 0..<mesh.members.count where mesh.members[member].isAlive {
+    for member in 0..<mesh.members.count where mesh.members[member].isMate {
       leaving[slot].intake.askedCount += 1
       let frame = FindFrame(query: query, flags: FindFrame.wantsReceipt, target: entry.bundle)
       mesh.send(.find, contentBytes: FindFrame.byteCount, to: member) { frame.emit(into: &$0) }

@@ -49,6 +49,8 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   var lastTime = Timestamp(rawValue: 0)
   var previousVertex = Digest.zero
   var publishAt = Instant.never
+  /// When the node moves to another cell whatever is being placed; never while it stays.
+  var moveBy = Instant.never
 
   // Submission and leaving
   var bundler = Bundler()
@@ -470,21 +472,41 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     case .restarted(let member), .joined(let member):
       if case .restarted = event { memberGone(member, at: now) }
       note(.notice, .memberJoined, mesh.members[member].id)
-      gossip.restart(member)
-      reconcile(withNew: member, at: now)
-      scan.isDue = true
+      if mesh.members[member].isMate { greetMate(member, at: now) }
     case .failed(let member):
       note(.notice, .memberFailed, mesh.members[member].id)
       memberGone(member, at: now)
     case .left(let member):
       note(.notice, .memberLeft, mesh.members[member].id)
       memberGone(member, at: now)
+    case .dismissed(let member): memberGone(member, at: now)
+    case .becameMate(let member): greetMate(member, at: now)
+    case .wantsCell(let number): move(to: number, at: now)
     case .renewRecord(let asker): signSelfRecord(askedBy: asker, at: now)
     case .cloned:
       if !isCloned { note(.error, .cloned, identity.publicKey) }
       isCloned = true
       mesh.selfPing.flags |= 1
     }
+  }
+
+  /// Somebody has come to the own cell, who may know of other things, and may hold shards.
+  private mutating func greetMate(_ member: Int, at now: Instant) {
+    gossip.restart(member)
+    reconcile(withNew: member, at: now)
+    scan.isDue = true
+  }
+
+  /// This node goes to another cell, where there is room. Bundles that are being placed are placed first, because their
+  /// headers name the cell: but a node that always has some goes all the same.
+  private mutating func move(to number: UInt32, at now: Instant) {
+    if moveBy == .never { moveBy = now + Limits.placeTimeout }
+    guard leavingCount == 0 || now >= moveBy else { return }
+    moveBy = .never
+    mesh.enter(number, at: now)
+    signSelfRecord(at: now)
+    scan.isDue = true
+    note(.notice, .moved, identity.publicKey)
   }
 
   private mutating func memberGone(_ member: Int, at now: Instant) {

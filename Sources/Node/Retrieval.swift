@@ -433,7 +433,7 @@ extension LightNode where Flash: ~Copyable {
     let query = transferID(row).rawValue
     retrievals[row].finding = PlaceSet()
     retrievals[row].findingCount = 0
-    for member in 0..<mesh.members.count where mesh.members[member].isAlive {
+    for member in 0..<mesh.members.count where mesh.members[member].isMate {
       retrievals[row].finding.insert(.member(member))
       retrievals[row].findingCount += 1
       let frame = FindFrame(query: query, flags: 0, target: target)
@@ -497,7 +497,7 @@ extension LightNode where Flash: ~Copyable {
   // MARK: The last resort
 
   private mutating func request(_ row: Int, at now: Instant) {
-    guard retrievals[row].stage != .requesting, !retrievals[row].wantsShards, mesh.members.aliveCount > 0, canSign
+    guard retrievals[row].stage != .requesting, !retrievals[row].wantsShards, mesh.mateCount > 0, canSign
     else {
       giveUp(row, at: now)
       return

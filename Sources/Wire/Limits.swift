@@ -79,8 +79,25 @@ public enum Limits {
 
   // MARK: Mesh
 
-  /// Members of a cell, which know each other completely.
+  /// Members that a node knows: those of its cell, which know each other completely, and guests.
   public static let membersMax = 256
+  /// Rows for guests, members of other cells and newcomers: this share of all, 16 of 256,
+  public static let guestRowsShare = 16
+  /// but at least so many: contacts to two other cells, and a newcomer. A node of the own cell needs no row for itself,
+  /// so there is one more.
+  public static let guestRowsMin = 3
+  /// How long a guest that can be spared stays: until it has told its record and heard whether there is room.
+  public static let guestStay = Interval.seconds(4)
+  /// How long one that does not answer is tried before its row is another's.
+  public static let guestTry = Interval.seconds(3)
+  /// Members of one other cell that a node looks for while it has rows.
+  public static let contactsPerCell = 2
+  /// How long a record for which there was no room is not asked for again.
+  public static let refusedFor = Interval.seconds(30)
+  /// How long a node that has no seat in its cell waits before it moves: others may move first.
+  public static let cellPatience = Interval.seconds(3)
+  /// How long a node is in its cell before it stays there whoever comes.
+  public static let cellSettles = Interval.seconds(10)
   /// Members with a live session.
   public static let sessionsMax = 64
   /// Handshakes that this node has begun and that have not been answered.
