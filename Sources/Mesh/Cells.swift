@@ -69,10 +69,13 @@ extension Mesh {
   /// Cells that this node is in or knows somebody of.
   public var cellCount: Int {
     var count = 1
-    for row in 0..<members.count where members[row].isForeign && members[row].cell != cell.number {
-      if isFirstOfCell(row) { count += 1 }
-    }
+    for row in 0..<members.count where isContact(row) { count += 1 }
     return count
+  }
+
+  /// Whether questions to the cell of member `row`, which is another one, go to it.
+  public func isContact(_ row: Int) -> Bool {
+    members[row].isForeign && members[row].cell != cell.number && isFirstOfCell(row)
   }
 
   private func isFirstOfCell(_ row: Int) -> Bool {
@@ -214,6 +217,12 @@ extension Mesh {
     changeState(row, to: .left, at: now)
   }
 
+  /// Whether others are told of the way to a member: to mates, and to the first of each other cell. Guests come and go,
+  /// and each knows others.
+  func isToBeTold(_ row: Int) -> Bool {
+    members[row].isSeated || isContact(row)
+  }
+
   // MARK: Choosing
 
   /// Looks each second whether this node has a seat in its cell, and asks to be let go when it has not.
@@ -243,12 +252,12 @@ extension Mesh {
     var (mates, before, refusals) = (0, 0, 0)
     for row in 0..<members.count where members[row].cell == cell.number {
       let member = members[row]
-      if member.flags & PingFrame.isGuest != 0 {
-        if now - member.heardAt < Limits.cellSettles { refusals += 1 }
-      } else if member.isMate {
-        mates += 1
-      }
-      if member.isMate, order(of: row) < own { before += 1 }
+      let saysGuest = member.flags & PingFrame.isGuest != 0
+      if saysGuest, now - member.heardAt < Limits.cellSettles { refusals += 1 }
+      if !saysGuest, member.isMate { mates += 1 }
+      // Who has refused this node and comes before it is not seen any more, and has its seat all the same.
+      let hasRefused = saysGuest && now - member.heardAt < Limits.refusedFor
+      if member.isMate || hasRefused, order(of: row) < own { before += 1 }
     }
     let isWithoutSeat = before >= seatsMax || refusals > mates
     guard isWithoutSeat || mates == 0 else { return nil }
@@ -283,7 +292,10 @@ extension Mesh {
   public mutating func enter(_ number: UInt32, at now: Instant) {
     cell = Cell(number: number)
     refused = Refused()
-    for row in 0..<members.count { members[row].flags &= ~PingFrame.isGuest }
+    for row in 0..<members.count {
+      members[row].flags &= ~PingFrame.isGuest
+      routes[row].isTold = false
+    }
     seat(at: now)
     greetAgain(at: now)
   }

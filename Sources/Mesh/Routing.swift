@@ -26,6 +26,8 @@ struct Route: BitwiseCopyable {
   var feasibleHops = RouteEntry.unreachable
   /// Whether neighbours are still to be told.
   var isNews = false
+  /// Whether neighbours have been told since this node is in its cell.
+  var isTold = false
   /// Whether somebody has a way that this node must not take before there is a newer record.
   var isOffered = false
   /// How often a way has been asked for in vain, and when it may be asked for again.
@@ -145,7 +147,7 @@ extension Mesh {
     routes[row].hops = RouteEntry.unreachable
     routes[row].alternate = -1
     spread(row, at: now)
-    if members[row].isAlive { want(row, at: now) }
+    if members[row].isMate || members[row].isForeign && members[row].path.isRelayed { want(row, at: now) }
   }
 
   /// There is a way to `row`, who may not be heard straight.
@@ -232,12 +234,16 @@ extension Mesh {
       // Not the way to the neighbour itself, nor one through it.
       for row in 0..<members.count where row != neighbour && Int(routes[row].nextHop) != neighbour {
         guard routes[row].isNews || isNew && routes[row].nextHop >= 0 else { continue }
+        guard routes[row].isTold || isToBeTold(row) else { continue }
         if entries.remaining == 0 { sendRoutes(&entries, to: neighbour) }
         routeEntry(row).emit(into: &entries)
       }
       if entries.count > 0 { sendRoutes(&entries, to: neighbour) }
     }
-    for row in 0..<members.count { routes[row].isNews = false }
+    for row in 0..<members.count where routes[row].isNews {
+      routes[row].isNews = false
+      if isToBeTold(row) { routes[row].isTold = true }
+    }
   }
 
   private mutating func sendRoutes(_ entries: inout ByteWriter, to neighbour: Int) {

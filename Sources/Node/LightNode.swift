@@ -8,6 +8,7 @@
 //   Holding     shards of others: arriving, kept, certified, released
 //   Serving     shards and knowledge for others
 //   Retrieval   bringing a transaction back
+//   Searching   reading across cells
 //   Repair      bringing lost shards back
 //   Export      what a client carries away; Import: what it brings from elsewhere; Holdings: what others could give
 //   Answers     what clients are told; Status: what they see
@@ -80,6 +81,9 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   var wordCount = 0
   let requestBuckets: Table<RequestBucket>
   let retrievals: Table<Retrieval>
+  let searches: Table<Search>
+  let missed: Table<Missed>
+  var missedNext = 0
   let exports: Table<Export>
   let holdings = Region(byteCount: LightNode.holdingsBytes)
   var telling = Telling()
@@ -132,7 +136,8 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     plan.add("compression", Compressor.byteCount)
     plan.add(
       "retrieval",
-      BundleWorkspace.byteCount + Table<Retrieval>.byteCount(Limits.retrievalsMax))
+      BundleWorkspace.byteCount + Table<Retrieval>.byteCount(Limits.retrievalsMax)
+        + Table<Search>.byteCount(Limits.searchesMax) + Table<Missed>.byteCount(Limits.missedMax))
     let store = Self.storeConfiguration(configuration).plan
     for index in 0..<6 { plan.add(store[index].name, Int(store[index].byteCount)) }
     plan.add(
@@ -201,6 +206,8 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     words = Table(repeating: Word(), count: Word.countMax)
     requestBuckets = Table(repeating: RequestBucket(), count: RequestBucket.countMax)
     retrievals = Table(repeating: Retrieval(), count: Limits.retrievalsMax)
+    searches = Table(repeating: Search(), count: Limits.searchesMax)
+    missed = Table(repeating: Missed(), count: Limits.missedMax)
     exports = Table(repeating: Export(), count: Export.countMax)
     decoder = BundleWorkspace()
     clients = Table(repeating: Client(), count: Limits.clientsMax)
@@ -339,6 +346,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     tickLeaving(at: now)
     tickIntakes(at: now)
     tickRetrievals(at: now)
+    tickSearches(at: now)
     tickServing(at: now)
     tickHoldings(at: now)
     tickErrands(at: now)
@@ -402,7 +410,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     earliest = min(earliest, min(sendAt, mesh.bulkDeadline))
     earliest = min(earliest, bundlerDeadline)
     earliest = min(earliest, leavingDeadline)
-    earliest = min(earliest, retrievalDeadline)
+    earliest = min(earliest, min(retrievalDeadline, searchDeadline))
     earliest = min(earliest, min(errandDeadline, holdingsDeadline))
     earliest = min(earliest, min(mend.nextAt, scan.nextAt))
     return min(earliest, outboxReplayAt)

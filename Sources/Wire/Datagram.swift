@@ -447,12 +447,14 @@ public enum TransferVerdict: UInt8, BitwiseCopyable, Sendable {
 @frozen public struct FindFrame: Equatable, BitwiseCopyable, Sendable {
   /// Chosen by the asker.
   public var query: UInt32
-  /// Bit 0: send receipts for what you hold (repair); others are zero.
+  /// Bit 0: send receipts for what you hold (repair); bit 1: ask your cell on my behalf; others are zero.
   public var flags: UInt8
   /// A bundle's or a transaction's id.
   public var target: Digest
   /// Set in `flags` when receipts are wanted.
   public static let wantsReceipt: UInt8 = 1
+  /// Set in `flags` when the receiver is to look for it in its cell, which is not the sender's.
+  public static let asksCell: UInt8 = 2
   /// Looks for `target`.
   public init(query: UInt32, flags: UInt8, target: Digest) {
     (self.query, self.flags, self.target) = (query, flags, target)

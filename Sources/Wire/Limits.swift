@@ -327,6 +327,24 @@ public enum Limits {
   public static let leavingMax = 16
   /// Gets that run at the same time.
   public static let retrievalsMax = 16
+  /// Searches in the own cell on behalf of members of other cells, at the same time.
+  public static let searchesMax = 6
+  /// And of those, on behalf of one member: a file is many bundles, which are read a few at a time.
+  public static let searchesPerAsker = 4
+  /// How long such a search takes at most.
+  public static let searchTimeout = Interval.milliseconds(1_000)
+  /// How long shards that were brought for a member of another cell wait to be fetched,
+  public static let searchKept = Interval.seconds(3)
+  /// and how long once each of them has been: what was lost on the way is asked for again.
+  public static let searchDone = Interval.milliseconds(60)
+  /// Ids that were not found in the own cell and are not looked for again, and for how long.
+  public static let missedMax = 32
+  /// See `missedMax`.
+  public static let searchMissed = Interval.seconds(3)
+  /// How long contacts to other cells may take before the id counts as unknown there.
+  public static let crossTimeout = Interval.milliseconds(1_300)
+  /// How soon they are asked again: a question that finds no row is not answered.
+  public static let crossRepeatAfter = Interval.milliseconds(60)
   /// A get of an id that nobody knows is answered by then.
   public static let getTimeout = Interval.milliseconds(2_500)
   /// A get whose shards are on their way is given up by then.

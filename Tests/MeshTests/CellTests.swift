@@ -93,7 +93,7 @@ import Wire
     rig.hears = { Int($0.port) - Int($1.port) == 1 || Int($1.port) - Int($0.port) == 1 }
     for number in 0..<20 {
       rig.add(number, members: 16, usesMulticast: true)
-      rig.run(for: .seconds(3))
+      rig.run(for: .seconds(15))
     }
     settle(rig, within: .seconds(60), contacts: false)
     #expect(cells(rig).count == 2)
