@@ -73,14 +73,12 @@ extension Mesh {
     return count
   }
 
-  /// Whether questions to the cell of member `row`, which is another one, go to it.
-  public func isContact(_ row: Int) -> Bool {
-    members[row].isForeign && members[row].cell != cell.number && isFirstOfCell(row)
-  }
-
-  private func isFirstOfCell(_ row: Int) -> Bool {
-    for other in 0..<row where members[other].isForeign && members[other].cell == members[row].cell { return false }
-    return true
+  /// Whether questions to the cell of member `row`, which is another one, go to it: to the first `count` of that cell.
+  public func isContact(_ row: Int, upTo count: Int = 1) -> Bool {
+    guard members[row].isForeign, members[row].cell != cell.number else { return false }
+    var earlier = 0
+    for other in 0..<row where members[other].isForeign && members[other].cell == members[row].cell { earlier += 1 }
+    return earlier < count
   }
 
   /// Order in a cell: the lower the sooner.

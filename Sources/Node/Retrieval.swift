@@ -69,6 +69,8 @@ struct Retrieval: BitwiseCopyable {
   var hasAskedAll = false
   /// Until when other cells may answer; never while they have not been asked.
   var crossUntil = Instant.never
+  /// How often they have been asked.
+  var crossCount: UInt8 = 0
   /// The member of another cell that hands on the shards, -1 for nobody, and the one of them that comes next; for a
   /// search, how many have been handed on.
   var proxy: Int16 = -1
@@ -551,7 +553,11 @@ extension LightNode where Flash: ~Copyable {
     guard retrieval.proxy >= 0, retrieval.pendingCount == 0 else { return }
     var next = retrieval.nextOfProxy
     while retrieval.has(next) { next += 1 }
-    guard Int(next) < retrieval.n else { return request(row, at: now) }
+    guard Int(next) < retrieval.n else {
+      // It has let go of what it had: it looks again.
+      if now >= retrieval.crossUntil || !cross(row, at: now) { request(row, at: now) }
+      return
+    }
     retrievals[row].nextOfProxy = next + 1
     wantShard(row, from: Int(retrieval.proxy), index: next)
     retrievals[row].nextAt = now + patience(row)
@@ -682,6 +688,7 @@ extension LightNode where Flash: ~Copyable {
           retrievals[row].asked = PlaceSet()
           retrievals[row].pendingCount = 0
           retrievals[row].hasAskedAll = false
+          retrievals[row].crossUntil = .never
           startAsking(row, at: now)
         } else {
           giveUp(row, at: now)

@@ -38,6 +38,7 @@ extension LightNode where Flash: ~Copyable {
       return answerAbsent(find.query, to: member)
     }
     var free: Int?
+    var over: Int?
     var count = 0
     for row in 0..<searches.count {
       if searches[row].stage == .free {
@@ -49,9 +50,16 @@ extension LightNode where Flash: ~Copyable {
           if searches[row].stage == .ready { answerFound(row) }
           return
         }
+        if isHandedOn(row) { over = row }
       }
     }
-    guard let row = free, count < Limits.searchesPerAsker else { return }
+    if free == nil || count >= Limits.searchesPerAsker {
+      // What it has had makes room for what it asks for next.
+      guard let over else { return }
+      endSearch(over)
+      free = over
+    }
+    guard let row = free else { return }
     searches[row] = Search(
       stage: .running, member: UInt16(member), memberPrefix: mesh.members[member].id.prefix, query: find.query)
     let location = Location(
@@ -59,6 +67,12 @@ extension LightNode where Flash: ~Copyable {
     if !retrieve(location, client: 0, request: 0, isInternal: true, wantsShards: true, search: row, at: now) {
       searches[row] = Search()
     }
+  }
+
+  /// Whether each shard that was brought has been sent.
+  private func isHandedOn(_ search: Int) -> Bool {
+    guard let row = retrieval(of: search) else { return false }
+    return retrievals[row].nextOfProxy >= retrievals[row].pieceCount
   }
 
   private func asks(_ row: Int, _ member: Int) -> Bool {
@@ -129,11 +143,11 @@ extension LightNode where Flash: ~Copyable {
   }
 
   /// A shard that was brought has been sent: if it was the last one that the asker needs, the rows are soon free again.
-  mutating func handedOn(_ row: Int, at now: Instant) {
+  mutating func handedOn(_ row: Int, isWhole: Bool, at now: Instant) {
     let search = Int(retrievals[row].search)
     guard search >= 0 else { return }
-    retrievals[row].nextOfProxy += 1
-    if retrievals[row].nextOfProxy >= retrievals[row].pieceCount {
+    if isWhole { retrievals[row].nextOfProxy += 1 }
+    if isHandedOn(search) {
       let roundTrip = mesh.roundTrip(to: Int(searches[search].member))
       searches[search].until = min(searches[search].until, now + Limits.searchDone + roundTrip * 3)
     }
@@ -163,12 +177,13 @@ extension LightNode where Flash: ~Copyable {
     retrievals[row].proxy = -1
     retrievals[row].finding = PlaceSet()
     retrievals[row].findingCount = 0
-    for member in 0..<mesh.members.count where mesh.isContact(member) {
+    for member in 0..<mesh.members.count where mesh.isContact(member, upTo: Limits.contactsPerCell) {
       retrievals[row].finding.insert(.member(member))
       retrievals[row].findingCount += 1
     }
     guard retrievals[row].findingCount > 0 else { return false }
-    retrievals[row].crossUntil = now + Limits.crossTimeout
+    if retrievals[row].crossUntil == .never { retrievals[row].crossUntil = now + Limits.crossTimeout }
+    retrievals[row].crossCount = 0
     askContacts(row, at: now)
     return true
   }
@@ -176,7 +191,10 @@ extension LightNode where Flash: ~Copyable {
   mutating func askContacts(_ row: Int, at now: Instant) {
     let target = retrievals[row].bundle.isZero ? retrievals[row].target : retrievals[row].bundle
     let frame = FindFrame(query: transferID(row).rawValue, flags: FindFrame.asksCell, target: target)
+    let isFirst = retrievals[row].crossCount < Limits.crossRepeatsOfFirst
+    retrievals[row].crossCount &+= 1
     for member in 0..<mesh.members.count where retrievals[row].finding.contains(.member(member)) {
+      guard !isFirst || mesh.isContact(member) else { continue }
       mesh.send(.find, contentBytes: FindFrame.byteCount, to: member) { frame.emit(into: &$0) }
     }
     retrievals[row].nextAt = now + max(Limits.crossRepeatAfter, Interval(microseconds: 2 * fastestRoundTrip))

@@ -182,7 +182,9 @@ extension LightNode where Flash: ~Copyable {
         endServing(row)
         servings[row].stage = roundTrip > Limits.bulkNear ? .sent : .free
         servings[row].unknownUntil = now + roundTrip
-        if serving.retrieval >= 0, serving.want.missing == .max { handedOn(Int(serving.retrieval), at: now) }
+        if serving.retrieval >= 0 {
+          handedOn(Int(serving.retrieval), isWhole: serving.want.missing == .max, at: now)
+        }
         tickServing(at: now)
       }
       return emission

@@ -336,15 +336,18 @@ public enum Limits {
   /// How long shards that were brought for a member of another cell wait to be fetched,
   public static let searchKept = Interval.seconds(3)
   /// and how long once each of them has been: what was lost on the way is asked for again.
-  public static let searchDone = Interval.milliseconds(60)
+  public static let searchDone = Interval.milliseconds(200)
   /// Ids that were not found in the own cell and are not looked for again, and for how long.
   public static let missedMax = 32
   /// See `missedMax`.
   public static let searchMissed = Interval.seconds(3)
   /// How long contacts to other cells may take before the id counts as unknown there.
   public static let crossTimeout = Interval.milliseconds(1_300)
-  /// How soon they are asked again: a question that finds no row is not answered.
+  /// How soon they are asked again: a question that finds no row is not answered. After so many times a second one of
+  /// each cell is asked too.
   public static let crossRepeatAfter = Interval.milliseconds(60)
+  /// See `crossRepeatAfter`.
+  public static let crossRepeatsOfFirst: UInt8 = 4
   /// A get of an id that nobody knows is answered by then.
   public static let getTimeout = Interval.milliseconds(2_500)
   /// A get whose shards are on their way is given up by then.
