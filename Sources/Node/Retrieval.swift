@@ -701,6 +701,8 @@ extension LightNode where Flash: ~Copyable {
   /// Whether a shard for it is on its way: a link that loses much only takes longer.
   private func isArriving(_ row: Int) -> Bool {
     for slot in 0..<arrivals.count where arrivals[slot].isUsed && self.row(of: arrivals[slot].transfer) == row {
+      // One that is whole waits here for the others.
+      guard !arrivals[slot].isComplete else { continue }
       return true
     }
     return false
