@@ -19,6 +19,9 @@ struct Cell: BitwiseCopyable {
   var quietSince = Instant.never
   /// Since when something has.
   var restlessSince = Instant.never
+  /// How many nodes have said that this one is a guest in its cell, and when the last one did.
+  var refusalCount = 0
+  var refusedAt = Instant.zero
   /// When all this is looked at again.
   var lookAt = Instant.zero
 }
@@ -135,6 +138,10 @@ extension Mesh {
   mutating func receiveCellFlags(_ flags: UInt16, of index: Int, at now: Instant) {
     let changed = members[index].flags ^ flags
     members[index].flags = flags
+    if changed & flags & PingFrame.isGuest != 0, members[index].cell == cell.number {
+      cell.refusalCount += 1
+      cell.refusedAt = now
+    }
     if changed & PingFrame.isSettled != 0, members[index].cell == cell.number { seat(at: now) }
     // The record with its new cell got lost.
     if UInt32(flags >> PingFrame.cellShift) & PingFrame.cellMask != members[index].cell & PingFrame.cellMask {
@@ -231,7 +238,8 @@ extension Mesh {
     guard let next = nextCell(at: now) else {
       cell.restlessSince = .never
       if cell.quietSince == .never { cell.quietSince = now }
-      if now - cell.quietSince >= Limits.cellSettles, !cell.isSettled {
+      let isQuiet = now - max(cell.quietSince, cell.refusedAt) >= Limits.cellSettles
+      if isQuiet, !cell.isSettled {
         cell.isSettled = true
         for row in 0..<members.count where members[row].isMate { ping(row, at: now) }
       }
@@ -257,7 +265,10 @@ extension Mesh {
       let hasRefused = saysGuest && now - member.heardAt < Limits.refusedFor
       if member.isMate || hasRefused, order(of: row) < own { before += 1 }
     }
-    let isWithoutSeat = before >= seatsMax || refusals > mates
+    // Who refuses has seats for others who all come before this node: a few of them tell enough, and are not asked again.
+    let isRefused =
+      !cell.isSettled && cell.refusalCount >= Limits.refusalsEnough && now - cell.refusedAt < Limits.refusedFor
+    let isWithoutSeat = before >= seatsMax || refusals > mates || isRefused
     guard isWithoutSeat || mates == 0 else { return nil }
     var best: Int?
     for row in 0..<members.count where members[row].isForeign && members[row].cell != cell.number {

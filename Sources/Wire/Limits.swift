@@ -96,6 +96,8 @@ public enum Limits {
   public static let refusedFor = Interval.seconds(30)
   /// How long a node that has no seat in its cell waits before it moves: others may move first.
   public static let cellPatience = Interval.seconds(3)
+  /// So many nodes that have no seat for a newcomer send it away; one could be wrong.
+  public static let refusalsEnough = 3
   /// How long a node is in its cell before it stays there whoever comes.
   public static let cellSettles = Interval.seconds(10)
   /// Members with a live session.

@@ -45,7 +45,6 @@ import Wire
     rig.captures = false
     let end = rig.now + interval
     while rig.now < end, !faults(rig, contacts: contacts).isEmpty { rig.run(for: .seconds(1)) }
-    if trace { print("settled after", rig.now.microseconds / 1_000_000, cells(rig).mapValues(\.count)) }
     #expect(faults(rig, contacts: contacts) == [], "\(cells(rig).mapValues(\.count))")
   }
 
