@@ -120,7 +120,7 @@ public struct Gossip: ~Copyable {
     var announcement = Announcement()
     announcement.prefix = id.prefix
     var copies = isOffered ? 0 : Limits.eagerNeighbours
-    let isSmall = mesh.members.aliveCount <= Limits.eagerNeighboursOfAuthor && mesh.hearsAll
+    let isSmall = mesh.mateCount <= Limits.eagerNeighboursOfAuthor && mesh.hearsAll
     if isSmall { copies = source == nil ? Limits.eagerNeighboursOfAuthor : 0 }
     // A pruned link that is drawn is not replaced by another: that is what saves the copy.
     var drawn = Announcement()
@@ -183,7 +183,7 @@ public struct Gossip: ~Copyable {
     var best: Int?
     var bestScore: UInt64 = 0
     for index in 0..<mesh.members.count
-    where mesh.members[index].isStraight && index != source && !drawn.isTold(index) {
+    where mesh.members[index].isStraightMate && index != source && !drawn.isTold(index) {
       // A multiplication mixes well enough for choosing neighbours; nobody gains by being chosen.
       let score = (mesh.members[index].id.prefix ^ prefix ^ drawKey.0) &* 0x9e37_79b9_7f4a_7c15
       if best == nil || score > bestScore { (best, bestScore) = (index, score) }
@@ -215,7 +215,7 @@ public struct Gossip: ~Copyable {
     guard wantedCount > 0, prefix != 0, let row = row(of: prefix) else { return true }
     guard wanted[row].member == UInt16(member) else { return false }
     wanted[row].goneAnswers += 1
-    if Int(wanted[row].goneAnswers) >= min(Int(Limits.goneAnswers), mesh.members.aliveCount) {
+    if Int(wanted[row].goneAnswers) >= min(Int(Limits.goneAnswers), mesh.mateCount) {
       forget(prefix)
       return true
     }
@@ -256,7 +256,7 @@ public struct Gossip: ~Copyable {
   private mutating func announce(in mesh: inout Mesh, at now: Instant) {
     announceAt = .never
     var bytes = 0
-    for member in 0..<mesh.members.count where mesh.members[member].isStraight {
+    for member in 0..<mesh.members.count where mesh.members[member].isStraightMate {
       var start = 0
       while start < announcementCount {
         let end = min(start + 128, announcementCount)
@@ -315,7 +315,7 @@ public struct Gossip: ~Copyable {
   private func nextAlive(after member: Int, in mesh: borrowing Mesh) -> Int {
     for step in 1...mesh.members.count {
       let next = (member + step) % mesh.members.count
-      if mesh.members[next].isStraight { return next }
+      if mesh.members[next].isStraightMate { return next }
     }
     return member
   }

@@ -432,6 +432,7 @@ extension Mesh {
     else { return }
     changeState(row, to: .alive, at: now)
     // Who is back before it was missed knows nothing of what was under way, nor of anybody.
+    ping(row, at: now)
     happened(member.isRestarted ? .restarted(row) : .joined(row))
     members[row].isRestarted = false
   }
@@ -532,6 +533,9 @@ extension Mesh {
 
   /// A row for `id`, as `MemberTable.add` chooses it; who was in it before loses its keys.
   mutating func addMember(_ id: NodeID, at now: Instant) -> Int? {
+    if members.isFull, members.oldestGone(at: now) == nil, let guest = dispensableGuest(at: now) {
+      dismiss(guest, at: now)
+    }
     if members.isFull, let gone = members.oldestGone(at: now) { endSession(gone) }
     let row = members.add(id, at: now)
     if let row {

@@ -130,7 +130,7 @@ extension Mesh {
     guard let number = moves.takeNumber(member, bytes: bytes, at: now), let path = moves.path(member) else {
       return
     }
-    let frame = outgoingPing(number)
+    let frame = outgoingPing(number, for: member)
     var writer = ByteWriter(scratch.mutableBytes(at: 0, count: bytes))
     seal(members[member].session, plainBytes: Self.pingBytes, into: &writer) {
       $0.u8(FrameType.ping.code)
@@ -148,6 +148,7 @@ extension Mesh {
   ) -> (endpoint: Endpoint, isMulticast: Bool)? {
     let start = writer.count
     while mayBeSent(at: now), let entry = queue.pop(for: members) {
+      if entry.member == SendQueue.nobody { continue }
       if entry.member < 0 {
         guard !entry.path.isRelayed else {
           relay(queue.bytes(entry), to: entry.path.relayed)
@@ -217,7 +218,7 @@ extension Mesh {
       bytes, isWhole: bytes + Self.pingBytes == Limits.bulkDatagramBytes, to: index,
       roundTripMicroseconds: member.roundTripMicroseconds, number: pingNumber &+ 1, at: now)
     if isMarked { pingNumber &+= 1 }
-    let ping = outgoingPing(pingNumber)
+    let ping = outgoingPing(pingNumber, for: index)
     seal(member.session, plainBytes: contentBytes + 3 + (isMarked ? Self.pingBytes : 0), into: &writer) {
       $0.u8(type.code)
       $0.u16(UInt16(contentBytes))

@@ -24,8 +24,12 @@ public struct Member: BitwiseCopyable, Sendable {
   public var capacityClass: UInt8 = 0
   /// Whether a town that counts here has endorsed it.
   public var isEndorsed = false
-  /// Its cell.
-  public var cell: UInt32 = 0
+  /// Its cell; 0 while that is not known.
+  public internal(set) var cell: UInt32 = 0
+  /// When it last lost a seat here, because it or this node went to another cell; never when it had none.
+  public internal(set) var unseatedAt = Instant.never
+  /// Whether it is of the own cell, and this node has a seat for it.
+  public internal(set) var isSeated = false
   /// Highest epoch seen in a verified record of it.
   public var epoch: UInt32 = 0
   /// How it is reached, or is said to be.
@@ -115,11 +119,17 @@ public struct Member: BitwiseCopyable, Sendable {
   public var isAlive: Bool { state == .alive }
   /// Whether there are keys for it: without them a handshake comes first.
   public var hasSession: Bool { session != 0 }
+  /// Of the own cell, linked and answering.
+  public var isMate: Bool { isAlive && isSeated }
+  /// Linked and answering, and a guest here: of another cell, or without a seat.
+  public var isForeign: Bool { isAlive && !isSeated }
+  /// A mate with keys, and not through others.
+  public var isStraightMate: Bool { isSeated && isStraight }
   /// Linked and answering, with keys, and not through others.
   public var isStraight: Bool { isAlive && session != 0 && !path.isRelayed }
 }
 
-/// The other members of the cell.
+/// The other members of the cell, and some of others.
 public struct MemberTable: ~Copyable {
   static let recordBytesMax = Limits.nodeRecordBytes
 
@@ -184,6 +194,17 @@ public struct MemberTable: ~Copyable {
   func setRecord(_ index: Int, _ record: RawSpan) {
     records.write(record, at: index * Self.recordBytesMax)
     members[index].recordBytes = UInt16(record.byteCount)
+  }
+
+  /// Rows.
+  var capacity: Int { members.count }
+  /// How many members are such. O(count).
+  func count(where isSuch: (borrowing Member) -> Bool) -> Int { rows { isSuch(members[$0]) } }
+  /// How many rows are such. O(count).
+  func rows(where isSuch: (Int) -> Bool) -> Int {
+    var number = 0
+    for index in 0..<count where isSuch(index) { number += 1 }
+    return number
   }
 
   /// Whether somebody new needs the row of somebody who is gone.

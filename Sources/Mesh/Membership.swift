@@ -73,6 +73,10 @@ extension Mesh {
       attend(index, at: now)
       tickAt = min(tickAt, deadline(of: index, at: now))
     }
+    lookAtCell(at: now)
+    // Otherwise it is looked at whenever a probe is due.
+    let isRestless = !cell.isSettled || cell.restlessSince != .never
+    if members.count > 0, isRestless { tickAt = min(tickAt, cell.lookAt) }
     advanceProbe(at: now)
     followLinks(at: now)
     announceRoutes(at: now)
@@ -266,7 +270,7 @@ extension Mesh {
 
   private mutating func sayToAll(_ type: FrameType, about member: Int) {
     let target = members[member].id.prefix
-    for other in 0..<members.count where members[other].isAlive {
+    for other in 0..<members.count where members[other].isMate || other == member {
       send(type, contentBytes: 8, to: other) { $0.u64(target) }
     }
   }
@@ -321,7 +325,7 @@ extension Mesh {
     guard members[index].hasSession else { return knock(index, isThroughOthers: false, at: now) }
     pingNumber &+= 1
     members[index].pingNumber = pingNumber
-    let frame = outgoingPing(pingNumber)
+    let frame = outgoingPing(pingNumber, for: index)
     send(.ping, contentBytes: PingFrame.byteCount, to: index) { frame.emit(into: &$0) }
   }
 
@@ -345,12 +349,13 @@ extension Mesh {
     initiate(to: member.id, at: path, isHeard: true, now: now)
   }
 
-  /// What a ping or its answer says now.
-  func outgoingPing(_ number: UInt32) -> PingFrame {
+  /// What a ping or its answer to member `index` says now.
+  func outgoingPing(_ number: UInt32, for index: Int) -> PingFrame {
     var frame = selfPing
     frame.number = number
     frame.members = membersDigest
     frame.flags |= UInt16(pacing.pairSeconds(members.aliveCount)) << PingFrame.everyShift
+    frame.flags |= cellFlags(for: index)
     return frame
   }
 
@@ -369,7 +374,7 @@ extension Mesh {
     }
     members[index].load = frame.load
     members[index].free = frame.free
-    members[index].flags = frame.flags
+    receiveCellFlags(frame.flags, of: index, at: now)
     members[index].digest = frame.digest
     members[index].membersDigest = frame.members
     members[index].lookedAt = now
@@ -384,7 +389,7 @@ extension Mesh {
         noticeRoundTrip(index, min(sample, 60_000_000))
       }
     } else {
-      let answer = outgoingPing(frame.number)
+      let answer = outgoingPing(frame.number, for: index)
       send(.acknowledge, contentBytes: PingFrame.byteCount, to: index) { answer.emit(into: &$0) }
     }
     // Pairs of many meet seldom: each time both tell.
@@ -440,23 +445,23 @@ extension Mesh {
 
   // MARK: Knowing the same members
 
-  /// The same for all nodes that know the same members to be there.
+  /// The same for all nodes of a cell that know the same mates to be there.
   var membersDigest: UInt32 {
     var sum = selfID.prefix
-    for index in 0..<members.count where members[index].isAlive { sum ^= members[index].id.prefix }
+    for index in 0..<members.count where members[index].isMate { sum ^= members[index].id.prefix }
     return UInt32(truncatingIfNeeded: sum ^ sum >> 32)
   }
 
-  /// Tells member `index`, when it knows others than this node does, of one of them, a different one each time.
+  /// Tells mate `index`, when it knows others than this node does, of one of them, a different one each time.
   private mutating func tellWhoIsThere(to index: Int, at now: Instant) {
-    guard members[index].hasSession, members[index].membersDigest != membersDigest,
+    guard members[index].isSeated, members[index].hasSession, members[index].membersDigest != membersDigest,
       takeBackground(Limits.nodeRecordBytes, at: now)
     else { return }
     // One of the two lacks somebody, or the way there.
     if members[index].isNeighbour, !isCrowded { tellAgain(index, at: now) }
     for _ in 0..<members.count {
       gossipCursor = (gossipCursor + 1) % members.count
-      if gossipCursor != index, members[gossipCursor].isAlive { return tell(index, about: gossipCursor) }
+      if gossipCursor != index, members[gossipCursor].isMate { return tell(index, about: gossipCursor) }
     }
   }
 }

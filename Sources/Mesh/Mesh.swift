@@ -57,6 +57,12 @@ public enum MeshEvent: BitwiseCopyable, Sendable {
   case failed(Int)
   /// The member said goodbye.
   case left(Int)
+  /// The member has lost its row to somebody else, who may have it already.
+  case dismissed(Int)
+  /// The member is of the own cell from now on.
+  case becameMate(Int)
+  /// This node has no place in its cell and should move to this one; said again until it does.
+  case wantsCell(UInt32)
   /// A live node with this node's own key and another instance: a cloned card.
   case cloned
   /// A member needs a record of this node that is newer than the last one.
@@ -99,6 +105,8 @@ public struct Mesh: ~Copyable {
   var pingNumber: UInt32 = 0
   var gossipCursor = 0
   var probe = Probe()
+  var cell = Cell()
+  var refused = Refused()
   var forgiveAt = Instant.zero
   /// How slow this node seems to be, 0 to `Limits.healthMax`.
   var health: UInt64 = 0
@@ -344,6 +352,7 @@ public struct Mesh: ~Copyable {
     members[index].isSessionWanted = false
     linksMayDiffer = true
     tickAt = min(tickAt, now)
+    if state == .left || state == .known { seat(at: now) }
     if state != .alive {
       members[index].helloAttempts = 0
       members[index].helloAt = now + .seconds(1)
@@ -455,6 +464,11 @@ public struct Mesh: ~Copyable {
       guard speaksForItself || !member.isAlive || member.instance == body.instance else { return }
     }
     guard take(.records, for: index, at: now) else { return }
+    guard members.index(of: record.author) != nil || isWelcome(record.author, of: body.cell, at: now) else {
+      counters.tableFull += 1
+      refused.insert(record.author.prefix, RecordAge(epoch: record.sequence.epoch, time: record.time), at: now)
+      return
+    }
     guard network.isSigned(record) else {
       counters.badSignature += 1
       return
@@ -472,7 +486,11 @@ public struct Mesh: ~Copyable {
     } else if members[row].path.isNone || members[row].path.isRelayed, !body.endpoints.0.isNone {
       setPath(row, Path(body.endpoints.0))
     }
-    if members[row].state == .left { changeState(row, to: .known, at: now) }
+    if members[row].state == .left {
+      // Who has parted from this node in this life comes by itself if it wants to come back.
+      guard body.instance != members[row].sessionInstance else { return }
+      changeState(row, to: .known, at: now)
+    }
     members[row].helloAt = now
     members[row].helloAttempts = 0
     tickAt = min(tickAt, now)
@@ -492,6 +510,7 @@ public struct Mesh: ~Copyable {
     members[row].kind = body.kind
     members[row].capacityClass = body.capacityClass
     members[row].cell = body.cell
+    seat(at: now)
     members[row].epoch = max(members[row].epoch, record.sequence.epoch)
     members[row].isEndorsed = false
     if let endorsement = body.endorsement, !town.isZero, endorsement.issuer == town {

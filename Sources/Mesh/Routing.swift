@@ -26,6 +26,8 @@ struct Route: BitwiseCopyable {
   var feasibleHops = RouteEntry.unreachable
   /// Whether neighbours are still to be told.
   var isNews = false
+  /// Whether neighbours have been told since this node is in its cell.
+  var isTold = false
   /// Whether somebody has a way that this node must not take before there is a newer record.
   var isOffered = false
   /// How often a way has been asked for in vain, and when it may be asked for again.
@@ -48,9 +50,9 @@ extension Mesh {
     members[index].path.isRelayed && routes[index].nextHop >= 0 ? Int(routes[index].nextHop) : nil
   }
 
-  /// Whether every member that is there is heard straight.
+  /// Whether every mate that is there is heard straight.
   var hearsAll: Bool {
-    for row in 0..<members.count where members[row].isAlive && !members[row].isStraight { return false }
+    for row in 0..<members.count where members[row].isMate && !members[row].isStraight { return false }
     return true
   }
 
@@ -145,7 +147,7 @@ extension Mesh {
     routes[row].hops = RouteEntry.unreachable
     routes[row].alternate = -1
     spread(row, at: now)
-    if members[row].isAlive { want(row, at: now) }
+    if members[row].isMate || members[row].isForeign && members[row].path.isRelayed { want(row, at: now) }
   }
 
   /// There is a way to `row`, who may not be heard straight.
@@ -246,12 +248,16 @@ extension Mesh {
       // Not the way to the neighbour itself, nor one through it.
       for row in 0..<members.count where row != neighbour && Int(routes[row].nextHop) != neighbour {
         guard routes[row].isNews || isNew && routes[row].feasibleAge != .none else { continue }
+        guard routes[row].isTold || isToBeTold(row) else { continue }
         if entries.remaining == 0 { sendRoutes(&entries, to: neighbour) }
         routeEntry(row).emit(into: &entries)
       }
       if entries.count > 0 { sendRoutes(&entries, to: neighbour) }
     }
-    for row in 0..<members.count { routes[row].isNews = false }
+    for row in 0..<members.count where routes[row].isNews {
+      routes[row].isNews = false
+      if isToBeTold(row) { routes[row].isTold = true }
+    }
   }
 
   /// Neighbour `row` has not heard what it was to hear: it is told everything again.
@@ -297,6 +303,11 @@ extension Mesh {
     sendSurely(.wantRoute, contentBytes: WantRouteFrame.byteCount, to: neighbour) { frame.emit(into: &$0) }
   }
 
+  /// Asks member `index` for its own record, when what it says does not fit the one that is known.
+  mutating func wantRecord(of index: Int) {
+    wantRecord(members[index].id.prefix, than: members[index].age, from: index)
+  }
+
   // MARK: Frames
 
   /// Member `index` tells whom it reaches.
@@ -309,7 +320,9 @@ extension Mesh {
       }
       guard entry.destination != selfID.prefix else { continue }
       guard let row = members.index(prefix: entry.destination) else {
-        if entry.hops < Limits.hopsMax { wantRecord(entry.destination, than: .none, from: index) }
+        if entry.hops < Limits.hopsMax, !refused.contains(entry.destination, entry.age, at: now) {
+          wantRecord(entry.destination, than: .none, from: index)
+        }
         continue
       }
       // A way counts as old as the record that it is a way to: that is signed, what a neighbour says is not.

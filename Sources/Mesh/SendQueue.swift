@@ -61,6 +61,8 @@ public struct SendQueue: ~Copyable {
     var droppedCount: UInt64 = 0
   }
   private static let none = UInt8.max
+  /// The member of an entry that is for nobody any more.
+  static let nobody = Int16.min
   /// Priorities that wait here: all but bulk.
   private static let linesMax = Int(Priority.bulk.rawValue)
 
@@ -157,6 +159,14 @@ public struct SendQueue: ~Copyable {
   }
 
   // MARK: In and out
+
+  /// What waits for `member` is not sent: its row is another's soon.
+  mutating func forget(member: Int) {
+    for slot in 0..<entries.count where entries[slot].isWaiting && entries[slot].member == Int16(member) {
+      // Popped in its turn, and passed over like what is for nobody.
+      entries[slot].member = Self.nobody
+    }
+  }
 
   /// Queues a whole datagram.
   mutating func append(

@@ -52,7 +52,7 @@ struct Answer: BitwiseCopyable {
 struct Note: BitwiseCopyable {
   static let countMax = 32
   enum Text: UInt8, BitwiseCopyable {
-    case memberJoined, memberFailed, memberLeft, cloned, damaged, equivocation
+    case memberJoined, memberFailed, memberLeft, cloned, moved, damaged, equivocation
   }
   var level = LogLevel.notice
   var text = Text.memberJoined
@@ -377,6 +377,7 @@ extension LightNode where Flash: ~Copyable {
     case .cloned:
       writer.text("another node runs with this key; this one signs nothing any more: ")
       key(&writer)
+    case .moved: writer.text("moved to another cell; hotaru status says which")
     case .damaged:
       writer.text("the log lost a record that was stored: ")
       Hexadecimal.emit(note.key, into: &writer)

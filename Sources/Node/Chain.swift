@@ -45,7 +45,7 @@ extension LightNode where Flash: ~Copyable {
   mutating func signSelfRecord(askedBy asker: Int? = nil, at now: Instant) {
     var body = ByteWriter(scratch.mutableBytes(at: 0, count: Limits.nodeRecordBodyBytes))
     NodeRecordView.emit(
-      instance: configuration.instance, kind: .light, cell: Self.cell, capacityClass: capacityClass,
+      instance: configuration.instance, kind: .light, cell: mesh.cellNumber, capacityClass: capacityClass,
       owner: configuration.owner, versions: (Limits.version, Limits.version), endpoints: endpoints,
       into: &body)
     emitOption(NodeRecordView.placeTag, configuration.place, into: &body)
@@ -69,9 +69,6 @@ extension LightNode where Flash: ~Copyable {
     let emit: (RawSpan, inout ByteWriter) -> Void = { NodeRecordView.emitOption(tag, $0, into: &$1) }
     if text.byteCount > 0 { text.withBytes { emit($0, &writer) } }
   }
-
-  /// The one cell there is until cells are founded and joined.
-  static var cell: UInt32 { 1 }
 
   // MARK: The own chain
 
@@ -171,7 +168,7 @@ extension LightNode where Flash: ~Copyable {
     for index in 0..<vertex.parentCount {
       let parent = vertex.parent(index)
       guard !ring.isHereOrGone(parent) else { continue }
-      if let asked = member ?? firstAlive {
+      if let asked = member ?? firstMate {
         gossip.heard(of: parent.prefix, from: asked, after: .milliseconds(20), at: now)
       } else {
         ring.bury(prefix: parent.prefix)
@@ -188,8 +185,8 @@ extension LightNode where Flash: ~Copyable {
     }
   }
 
-  private var firstAlive: Int? {
-    for member in 0..<mesh.members.count where mesh.members[member].isAlive { return member }
+  private var firstMate: Int? {
+    for member in 0..<mesh.members.count where mesh.members[member].isMate { return member }
     return nil
   }
 

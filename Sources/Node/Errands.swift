@@ -240,6 +240,7 @@ extension LightNode where Flash: ~Copyable {
       mesh.counters.malformed += 1
       return
     }
+    if find.flags & FindFrame.asksCell != 0 { return search(find, from: member, at: now) }
     _ = startErrand(.find, member: member, target: find.target, query: find.query, flags: find.flags, at: now)
   }
 

@@ -8,6 +8,7 @@
 //   Holding     shards of others: arriving, kept, certified, released
 //   Serving     shards and knowledge for others
 //   Retrieval   bringing a transaction back
+//   Searching   reading across cells
 //   Repair      bringing lost shards back
 //   Export      what a client carries away; Import: what it brings from elsewhere; Holdings: what others could give
 //   Answers     what clients are told; Status: what they see
@@ -49,6 +50,8 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   var lastTime = Timestamp(rawValue: 0)
   var previousVertex = Digest.zero
   var publishAt = Instant.never
+  /// When the node moves to another cell whatever is being placed; never while it stays.
+  var moveBy = Instant.never
 
   // Submission and leaving
   var bundler = Bundler()
@@ -78,6 +81,9 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   var wordCount = 0
   let requestBuckets: Table<RequestBucket>
   let retrievals: Table<Retrieval>
+  let searches: Table<Search>
+  let missed: Table<Missed>
+  var missedNext = 0
   let exports: Table<Export>
   let holdings = Region(byteCount: LightNode.holdingsBytes)
   var telling = Telling()
@@ -130,7 +136,8 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     plan.add("compression", Compressor.byteCount)
     plan.add(
       "retrieval",
-      BundleWorkspace.byteCount + Table<Retrieval>.byteCount(Limits.retrievalsMax))
+      BundleWorkspace.byteCount + Table<Retrieval>.byteCount(Limits.retrievalsMax)
+        + Table<Search>.byteCount(Limits.searchesMax) + Table<Missed>.byteCount(Limits.missedMax))
     let store = Self.storeConfiguration(configuration).plan
     for index in 0..<6 { plan.add(store[index].name, Int(store[index].byteCount)) }
     plan.add(
@@ -200,6 +207,8 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     words = Table(repeating: Word(), count: Word.countMax)
     requestBuckets = Table(repeating: RequestBucket(), count: RequestBucket.countMax)
     retrievals = Table(repeating: Retrieval(), count: Limits.retrievalsMax)
+    searches = Table(repeating: Search(), count: Limits.searchesMax)
+    missed = Table(repeating: Missed(), count: Limits.missedMax)
     exports = Table(repeating: Export(), count: Export.countMax)
     decoder = BundleWorkspace()
     clients = Table(repeating: Client(), count: Limits.clientsMax)
@@ -339,6 +348,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     tickLeaving(at: now)
     tickIntakes(at: now)
     tickRetrievals(at: now)
+    tickSearches(at: now)
     tickServing(at: now)
     tickHoldings(at: now)
     tickErrands(at: now)
@@ -402,7 +412,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     earliest = min(earliest, min(sendAt, mesh.bulkDeadline))
     earliest = min(earliest, bundlerDeadline)
     earliest = min(earliest, leavingDeadline)
-    earliest = min(earliest, retrievalDeadline)
+    earliest = min(earliest, min(retrievalDeadline, searchDeadline))
     earliest = min(earliest, min(errandDeadline, holdingsDeadline))
     earliest = min(earliest, min(mend.nextAt, scan.nextAt))
     return min(earliest, outboxReplayAt)
@@ -472,21 +482,41 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     case .restarted(let member), .joined(let member):
       if case .restarted = event { memberGone(member, at: now) }
       note(.notice, .memberJoined, mesh.members[member].id)
-      gossip.restart(member)
-      reconcile(withNew: member, at: now)
-      scan.isDue = true
+      if mesh.members[member].isMate { greetMate(member, at: now) }
     case .failed(let member):
       note(.notice, .memberFailed, mesh.members[member].id)
       memberGone(member, at: now)
     case .left(let member):
       note(.notice, .memberLeft, mesh.members[member].id)
       memberGone(member, at: now)
+    case .dismissed(let member): memberGone(member, at: now)
+    case .becameMate(let member): greetMate(member, at: now)
+    case .wantsCell(let number): move(to: number, at: now)
     case .renewRecord(let asker): signSelfRecord(askedBy: asker, at: now)
     case .cloned:
       if !isCloned { note(.error, .cloned, identity.publicKey) }
       isCloned = true
       mesh.selfPing.flags |= 1
     }
+  }
+
+  /// Somebody has come to the own cell, who may know of other things, and may hold shards.
+  private mutating func greetMate(_ member: Int, at now: Instant) {
+    gossip.restart(member)
+    reconcile(withNew: member, at: now)
+    scan.isDue = true
+  }
+
+  /// This node goes to another cell, where there is room. Bundles that are being placed are placed first, because their
+  /// headers name the cell: but a node that always has some goes all the same.
+  private mutating func move(to number: UInt32, at now: Instant) {
+    if moveBy == .never { moveBy = now + Limits.placeTimeout }
+    guard leavingCount == 0 || now >= moveBy else { return }
+    moveBy = .never
+    mesh.enter(number, at: now)
+    signSelfRecord(at: now)
+    scan.isDue = true
+    note(.notice, .moved, identity.publicKey)
   }
 
   private mutating func memberGone(_ member: Int, at now: Instant) {

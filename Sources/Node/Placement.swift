@@ -62,7 +62,7 @@ struct PlaceSet: BitwiseCopyable {
 }
 
 extension LightNode where Flash: ~Copyable {
-  /// The best-ranked place for `bundle` that is alive and not in `excluded`; who is full, busy or unreliable comes after
+  /// The best-ranked place in the cell for `bundle` that is alive and not in `excluded`; who is full, busy or unreliable comes after
   /// all the others, and so does, when that is asked for, a slow one that has as much to take as it can. O(members).
   func nextPlace(
     for bundle: Digest, excluding excluded: PlaceSet, passesOverSaturated: Bool = false, at now: Instant
@@ -86,7 +86,7 @@ extension LightNode where Flash: ~Copyable {
     }
     for index in 0..<mesh.members.count {
       let member = mesh.members[index]
-      guard member.isAlive, !excluded.contains(.member(index)), isMeant(index) else { continue }
+      guard member.isMate, !excluded.contains(.member(index)), isMeant(index) else { continue }
       let score = Rendezvous.score(bundle: bundle, node: member.id, capacityClass: member.capacityClass)
       guard best == .nobody || score > bestScore else { continue }
       guard !evidence.weighs(on: member.id, at: now) else { continue }
@@ -101,7 +101,7 @@ extension LightNode where Flash: ~Copyable {
   func likelyHolders(of bundle: Digest, shards: Int, at now: Instant) -> PlaceSet {
     var (ranked, asked) = (PlaceSet(), PlaceSet())
     for _ in 0..<2 * shards { ranked.insert(nextPlace(for: bundle, excluding: ranked, at: now)) }
-    for index in 0..<mesh.members.count where mesh.members[index].isAlive {
+    for index in 0..<mesh.members.count where mesh.members[index].isMate {
       if mesh.members[index].hasSession || ranked.contains(.member(index)) { asked.insert(.member(index)) }
     }
     return asked
@@ -113,10 +113,10 @@ extension LightNode where Flash: ~Copyable {
     return false
   }
 
-  /// Living members that may hold shards, this node included.
+  /// Living mates that may hold shards, this node included.
   func eligibleCount(at now: Instant) -> Int {
     var count = 1
-    for index in 0..<mesh.members.count where mesh.members[index].isAlive {
+    for index in 0..<mesh.members.count where mesh.members[index].isMate {
       if evidence.count == 0 || !evidence.weighs(on: mesh.members[index].id, at: now) { count += 1 }
     }
     return count

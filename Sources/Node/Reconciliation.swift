@@ -68,6 +68,7 @@ extension LightNode where Flash: ~Copyable {
 
   /// A ping or acknowledge of `member` was read.
   mutating func compareDigest(of member: Int, at now: Instant) {
+    guard mesh.members[member].isSeated else { return }
     let row = reconciliation.rows[member]
     if mesh.members[member].digest == ring.frontierDigest() {
       reconciliation.rows[member].isDifferent = false
@@ -89,8 +90,8 @@ extension LightNode where Flash: ~Copyable {
     for step in 0..<mesh.members.count {
       let member = (first + step) % mesh.members.count
       guard reconciliation.rows[member].isDifferent else { continue }
-      // Who is reached through others agrees with those.
-      guard mesh.members[member].isStraight else {
+      // Who is reached through others agrees with those, and other cells have their own DAG.
+      guard mesh.members[member].isStraightMate else {
         reconciliation.rows[member].isDifferent = false
         continue
       }

@@ -16,6 +16,7 @@ struct Mend: BitwiseCopyable {
   var stage = Stage.idle
   var bundle = Digest.zero
   var author = NodeID.zero
+  var cell: UInt32 = 0
   var redundancy = Redundancy(dataShards: 1, shards: 1)
   var ownIndex: UInt8 = 0
   var storedForHours: UInt32 = 0
@@ -99,10 +100,33 @@ extension LightNode where Flash: ~Copyable {
   /// Whether a walk could find anything: a member has been gone long enough, or the mesh has grown.
   private func isScanUseful(at now: Instant) -> Bool {
     for member in 0..<mesh.members.count
-    where !mesh.members[member].isAlive && mesh.members[member].state != .known {
-      if now - mesh.members[member].stateSince >= configuration.repairAfter.0 { return true }
+    where !mesh.members[member].isAlive || mesh.members[member].unseatedAt != .never {
+      guard let since = absence(of: member, from: mesh.cellNumber) else { continue }
+      if now - since >= configuration.repairAfter.0 { return true }
     }
     return false
+  }
+
+  /// Since when a member counts no longer as a holder of bundles of `cell`: since it is gone, or since it has left that
+  /// cell, when this node is in it. Nil as long as it counts.
+  private func absence(of index: Int, from cell: UInt32) -> Instant? {
+    let member = mesh.members[index]
+    switch member.state {
+    case .known: return nil
+    case .failed, .left: return member.stateSince
+    case .alive:
+      guard cell == mesh.cellNumber, !member.isSeated else { return nil }
+      return member.unseatedAt == .never ? member.knownSince : member.unseatedAt
+    }
+  }
+
+  /// Whether this node looks after bundles of `cell`: those of its own, and those of a cell that nobody known is in.
+  private func looksAfter(_ cell: UInt32) -> Bool {
+    guard cell != mesh.cellNumber else { return true }
+    for member in 0..<mesh.members.count where mesh.members[member].isAlive && mesh.members[member].cell == cell {
+      return false
+    }
+    return true
   }
 
   private mutating func runScan(at now: Instant) {
@@ -148,16 +172,16 @@ extension LightNode where Flash: ~Copyable {
       let wanted = configuration.redundancy.scaled(toMembers: eligibleCount(at: now))
       if wanted.losses > redundancy.losses && redundancy.shards < configuration.redundancy.shards { return true }
     }
+    guard looksAfter(head.header.cell) else { return nil }
     var lost = 0
     var longest = Interval(microseconds: 0)
     for index in 0..<Int(redundancy.shards) {
       let prefix = head.holder(index)
       guard prefix != identity.publicKey.prefix else { continue }
       guard let member = mesh.members.index(prefix: prefix) else { continue }
-      let holder = mesh.members[member]
-      guard holder.state == .failed || holder.state == .left else { continue }
+      guard let since = absence(of: member, from: head.header.cell) else { continue }
       lost += 1
-      longest = max(longest, now - holder.stateSince)
+      longest = max(longest, now - since)
     }
     guard lost > 0 else { return nil }
     return longest >= repairDelay(left: Int(redundancy.shards) - lost, k: Int(redundancy.dataShards)) ? false : nil
@@ -187,6 +211,7 @@ extension LightNode where Flash: ~Copyable {
       let shard = try? ShardView(store.bytes(of: slot))
     else { return }
     mend.author = shard.head.record.author
+    mend.cell = shard.head.header.cell
     mend.redundancy = shard.head.header.redundancy
     mend.storedForHours = shard.head.header.storedForHours
     mend.ownIndex = UInt8(shard.head.index)
@@ -195,6 +220,7 @@ extension LightNode where Flash: ~Copyable {
       startMendRetrieval(at: now)
       return
     }
+    guard looksAfter(mend.cell) else { return mendAbandon(at: now) }
     let own = identity.receipt(
       bundle: mend.bundle, index: mend.ownIndex, storedForHours: mend.storedForHours, in: network)
     mend.receipts[Int(mend.ownIndex)] = own
@@ -262,10 +288,10 @@ extension LightNode where Flash: ~Copyable {
     }
     mend.awayMask = 0
     for index in 0..<n where mend.receiptMask & 1 << UInt8(index) == 0 {
-      guard let member = mesh.members.index(prefix: mend.intended[index]), !mesh.members[member].isAlive,
-        mesh.members[member].state != .known
+      guard let member = mesh.members.index(prefix: mend.intended[index]),
+        let since = absence(of: member, from: mend.cell)
       else { continue }
-      if now - mesh.members[member].stateSince < repairDelay(left: left, k: Int(mend.redundancy.dataShards)) {
+      if now - since < repairDelay(left: left, k: Int(mend.redundancy.dataShards)) {
         mend.awayMask |= 1 << UInt8(index)
       }
     }
@@ -286,7 +312,7 @@ extension LightNode where Flash: ~Copyable {
     let bytes = CertificateView.length(receipts: count)
     let emit: (inout ByteWriter) -> Void = { writer in
       CertificateView.emitHead(
-        bundle: found.bundle, cell: Self.cell, redundancy: found.redundancy, count: count, into: &writer)
+        bundle: found.bundle, cell: found.cell, redundancy: found.redundancy, count: count, into: &writer)
       for index in 0..<Int(found.redundancy.shards) where found.receiptMask & 1 << UInt8(index) != 0 {
         found.receipts[index].emit(into: &writer)
       }
@@ -378,7 +404,7 @@ extension LightNode where Flash: ~Copyable {
     let redundancy = configuration.redundancy.scaled(toMembers: eligibleCount(at: now))
     let bundle = workspaces[slot].encode(
       records: copy, ids: upgradeMemory.bytes(at: Limits.bundleBytes, count: count * 32), redundancy: redundancy,
-      cell: Self.cell, storedForHours: mend.storedForHours, head: head(.bundleHeader, at: now), key: identity,
+      cell: mesh.cellNumber, storedForHours: mend.storedForHours, head: head(.bundleHeader, at: now), key: identity,
       network: network, compressor: &compressor)
     prepareLeaving(slot, bundle: bundle, waiterCount: 0, at: now)
     leaving[slot].replaces = mend.bundle

@@ -30,6 +30,8 @@ struct Retrieval: BitwiseCopyable {
     case asking
     /// Everybody is being asked who holds it.
     case finding
+    /// Other cells are being asked.
+    case crossing
     /// The mesh has been asked by a repair request.
     case requesting
     /// All there: the answer is made when the client can take it.
@@ -39,8 +41,10 @@ struct Retrieval: BitwiseCopyable {
   var generation: UInt8 = 0
   var client: UInt32 = 0
   var request: UInt32 = 0
-  /// For the repairer, not for a client.
+  /// For the repairer or for a search, not for a client.
   var isInternal = false
+  /// Row of the search that it is for; -1 for none.
+  var search: Int8 = -1
   /// For an export: the client gets the shards, as many as there are, and `target` is the bundle.
   var wantsShards = false
   /// Shards that it has got.
@@ -66,6 +70,14 @@ struct Retrieval: BitwiseCopyable {
   var finding = PlaceSet()
   var findingCount = 0
   var hasAskedAll = false
+  /// Until when other cells may answer; never while they have not been asked.
+  var crossUntil = Instant.never
+  /// How often they have been asked.
+  var crossCount: UInt8 = 0
+  /// The member of another cell that hands on the shards, -1 for nobody, and the one of them that comes next; for a
+  /// search, how many have been handed on.
+  var proxy: Int16 = -1
+  var nextOfProxy: UInt8 = 0
   /// Somebody did not answer in time: from now on all holders are asked at once.
   var isLate = false
   var startedAt = Instant.zero
@@ -90,7 +102,7 @@ extension LightNode where Flash: ~Copyable {
   /// Starts a get; false when too many run.
   mutating func retrieve(
     _ location: Location, client: UInt32, request: UInt32, isInternal: Bool, wantsShards: Bool = false,
-    at now: Instant
+    search: Int? = nil, at now: Instant
   ) -> Bool {
     for row in 0..<retrievals.count where retrievals[row].stage == .free {
       let generation = retrievals[row].generation &+ 1
@@ -103,7 +115,8 @@ extension LightNode where Flash: ~Copyable {
       retrievals[row].target = location.transaction
       retrievals[row].bundle = location.bundle
       retrievals[row].startedAt = now
-      retrievals[row].deadline = now + Limits.getTimeout
+      retrievals[row].deadline = now + (search == nil ? Limits.getTimeout : Limits.searchTimeout)
+      if let search { retrievals[row].search = Int8(search) }
       startLocal(row, at: now)
       return true
     }
@@ -147,7 +160,7 @@ extension LightNode where Flash: ~Copyable {
     } else if !retrievals[row].bundle.isZero {
       startAsking(row, at: now)
       return
-    } else if store.holds(.outbox, target) {
+    } else if store.holds(.outbox, target), !retrievals[row].wantsShards {
       answer = store.load(.outbox, target, ticket: ticket(.retrievalLoad, row))
     } else {
       answer = store.locate(target, ticket: ticket(.retrievalLocate, row))
@@ -225,7 +238,11 @@ extension LightNode where Flash: ~Copyable {
       retrievals[row].stage = .ready
       retrievals[row].nextAt = .never
       retrievals[row].deadline = .never
-      if retrievals[row].isInternal { mendRetrieved(row, at: now) }
+      if retrievals[row].search >= 0 {
+        searchEnded(row, isFound: true, at: now)
+      } else if retrievals[row].isInternal {
+        mendRetrieved(row, at: now)
+      }
     } else if retrievals[row].stage == .local {
       loadMore(row, at: now)
     }
@@ -261,7 +278,7 @@ extension LightNode where Flash: ~Copyable {
       missing -= 1
     }
     if retrievals[row].pendingCount == 0 {
-      if retrievals[row].hasAskedAll { request(row, at: now) } else { find(row, at: now) }
+      if retrievals[row].hasAskedAll { goBeyond(row, at: now) } else { find(row, at: now) }
       return
     }
     retrievals[row].nextAt = now + patience(row)
@@ -278,7 +295,7 @@ extension LightNode where Flash: ~Copyable {
   }
 
   /// Microseconds to the nearest member and back: when that is long, it is this node that is behind a slow link.
-  private var fastestRoundTrip: UInt64 {
+  var fastestRoundTrip: UInt64 {
     var fastest = UInt64.max
     for index in 0..<mesh.members.count where mesh.members[index].isAlive {
       fastest = min(fastest, UInt64(mesh.members[index].roundTripMicroseconds))
@@ -305,7 +322,7 @@ extension LightNode where Flash: ~Copyable {
   }
 
   /// Bit 31: a pull; row 4 bits, generation 8 bits.
-  private func transferID(_ row: Int) -> TransferID {
+  func transferID(_ row: Int) -> TransferID {
     TransferID(rawValue: 0x8000_0000 | UInt32(row) << 8 | UInt32(retrievals[row].generation))
   }
 
@@ -317,15 +334,19 @@ extension LightNode where Flash: ~Copyable {
     return row
   }
 
-  private mutating func wantShard(_ row: Int, from member: Int, at now: Instant) {
+  private mutating func wantShard(
+    _ row: Int, from member: Int, index: UInt8 = WantShardFrame.anyIndex, at now: Instant
+  ) {
     mesh.asks(member, at: now)
     retrievals[row].asked.insert(.member(member))
     if !retrievals[row].pending.contains(.member(member)) {
       retrievals[row].pending.insert(.member(member))
       retrievals[row].pendingCount += 1
     }
+    // Several from one member are told apart, so that what is late of one is not taken for part of the next.
+    let part = index == WantShardFrame.anyIndex ? 0 : (UInt32(index) + 1) << 16
     let want = WantShardFrame(
-      transfer: transferID(row), bundle: retrievals[row].bundle, index: WantShardFrame.anyIndex)
+      transfer: TransferID(rawValue: transferID(row).rawValue | part), bundle: retrievals[row].bundle, index: index)
     mesh.send(.wantShard, contentBytes: WantShardFrame.byteCount, to: member) { want.emit(into: &$0) }
   }
 
@@ -341,7 +362,7 @@ extension LightNode where Flash: ~Copyable {
   ) {
     mesh.hasAnswered(member)
     guard let row = row(of: transfer), retrievals[row].pending.contains(.member(member)),
-      retrievals[row].stage == .asking || retrievals[row].stage == .finding || retrievals[row].stage == .requesting,
+      retrievals[row].stage != .ready && retrievals[row].stage != .local && retrievals[row].stage != .leaving,
       network.id(of: head.record) == retrievals[row].bundle
     else {
       mesh.counters.unexpected += 1
@@ -382,6 +403,7 @@ extension LightNode where Flash: ~Copyable {
       Piece(source: .arrival, slot: slot, index: arrival.index, holder: mesh.members[arrival.member].id.prefix),
       to: row, at: now)
     if retrievals[row].stage == .asking && retrievals[row].pendingCount == 0 { ask(row, at: now) }
+    if retrievals[row].stage == .crossing { wantNext(row, at: now) }
   }
 
   mutating func receivePullVerdict(
@@ -397,6 +419,7 @@ extension LightNode where Flash: ~Copyable {
     }
     if verdict == .absent { retrievals[row].denied.insert(.member(member)) }
     if retrievals[row].stage == .asking { ask(row, at: now) }
+    if retrievals[row].stage == .crossing, Int(retrievals[row].proxy) == member { wantNext(row, at: now) }
   }
 
   /// Who has signed that it holds a shard of the bundle and now says that it has none, did not store it or lost it.
@@ -451,6 +474,7 @@ extension LightNode where Flash: ~Copyable {
         retrievals[row].finding.remove(.member(member))
         retrievals[row].findingCount -= 1
       }
+      if Int(retrievals[row].proxy) == member { retrievals[row].proxy = -1 }
       guard retrievals[row].pending.contains(.member(member)) else { continue }
       answered(row, by: member)
       if retrievals[row].stage == .asking { ask(row, at: now) }
@@ -469,14 +493,14 @@ extension LightNode where Flash: ~Copyable {
     retrievals[row].finding = PlaceSet()
     retrievals[row].findingCount = 0
     // Who has no session is not made to have one for a question: who holds it answers the request that comes next.
-    for member in 0..<mesh.members.count where mesh.members[member].isAlive && mesh.members[member].hasSession {
+    for member in 0..<mesh.members.count where mesh.members[member].isMate && mesh.members[member].hasSession {
       retrievals[row].finding.insert(.member(member))
       retrievals[row].findingCount += 1
       let frame = FindFrame(query: query, flags: 0, target: target)
       mesh.send(.find, contentBytes: FindFrame.byteCount, to: member) { frame.emit(into: &$0) }
     }
     if retrievals[row].findingCount == 0 {
-      request(row, at: now)
+      goBeyond(row, at: now)
     } else {
       retrievals[row].nextAt = now + max(.milliseconds(500), Interval(microseconds: 2 * fastestRoundTrip))
     }
@@ -503,6 +527,7 @@ extension LightNode where Flash: ~Copyable {
     }
     retrievals[row].finding.remove(.member(member))
     retrievals[row].findingCount -= 1
+    if retrievals[row].stage == .crossing { return foundElsewhere(row, found, from: member, at: now) }
     guard retrievals[row].stage == .finding else { return }
     if found.state != .absent {
       if retrievals[row].bundle.isZero || retrievals[row].k == 0 {
@@ -524,16 +549,77 @@ extension LightNode where Flash: ~Copyable {
   private mutating func foundAll(_ row: Int, at now: Instant) {
     retrievals[row].stage = .asking
     if retrievals[row].bundle.isZero {
-      request(row, at: now)
+      goBeyond(row, at: now)
     } else {
       ask(row, at: now)
+    }
+  }
+
+  // MARK: Other cells
+
+  /// The own cell has not got it, as it seems: other cells are asked, once, before the last resort.
+  private mutating func goBeyond(_ row: Int, at now: Instant) {
+    let isAsked = retrievals[row].crossUntil != .never
+    if isAsked || retrievals[row].isInternal || retrievals[row].wantsShards || !cross(row, at: now) {
+      request(row, at: now)
+    }
+  }
+
+  /// A contact has looked for it in its cell.
+  private mutating func foundElsewhere(
+    _ row: Int, _ found: borrowing FoundFrame, from member: Int, at now: Instant
+  ) {
+    guard retrievals[row].proxy < 0 else { return }
+    if found.state == .holds, retrievals[row].bundle.isZero || found.bundle == retrievals[row].bundle {
+      retrievals[row].bundle = found.bundle
+      retrievals[row].k = Int(found.redundancy.dataShards)
+      retrievals[row].n = Int(found.redundancy.shards)
+      for index in 0..<retrievals[row].n { retrievals[row].holders[index] = found.holder(index) }
+      retrievals[row].proxy = Int16(member)
+      retrievals[row].nextOfProxy = 0
+      // What it has is asked for one by one, beginning with what it has named.
+      wantShard(row, from: member, index: found.index, at: now)
+      retrievals[row].nextAt = now + patience(row)
+    } else if retrievals[row].findingCount == 0 {
+      request(row, at: now)
+    }
+  }
+
+  /// The next shard from the member that hands them on; it says at once which ones it has not got.
+  private mutating func wantNext(_ row: Int, at now: Instant) {
+    let retrieval = retrievals[row]
+    guard retrieval.proxy >= 0, retrieval.pendingCount == 0 else { return }
+    var next = retrieval.nextOfProxy
+    while retrieval.has(next) { next += 1 }
+    guard Int(next) < retrieval.n else {
+      // It has let go of what it had: it looks again.
+      if now >= retrieval.crossUntil || !cross(row, at: now) { request(row, at: now) }
+      return
+    }
+    retrievals[row].nextOfProxy = next + 1
+    wantShard(row, from: Int(retrieval.proxy), index: next, at: now)
+    retrievals[row].nextAt = now + patience(row)
+  }
+
+  private mutating func crossOn(_ row: Int, at now: Instant) {
+    if retrievals[row].proxy < 0 {
+      guard now < retrievals[row].crossUntil, retrievals[row].findingCount > 0 else { return request(row, at: now) }
+      askContacts(row, at: now)
+    } else if isArriving(row) {
+      retrievals[row].nextAt = now + patience(row)
+    } else {
+      // The question or the head of the answer was lost: all from the start, of what is not here.
+      retrievals[row].nextOfProxy = 0
+      retrievals[row].pending = PlaceSet()
+      retrievals[row].pendingCount = 0
+      wantNext(row, at: now)
     }
   }
 
   // MARK: The last resort
 
   private mutating func request(_ row: Int, at now: Instant) {
-    guard retrievals[row].stage != .requesting, !retrievals[row].wantsShards, mesh.members.aliveCount > 0, canSign
+    guard retrievals[row].stage != .requesting, !retrievals[row].wantsShards, mesh.mateCount > 0, canSign
     else {
       giveUp(row, at: now)
       return
@@ -563,6 +649,7 @@ extension LightNode where Flash: ~Copyable {
 
   private mutating func giveUp(_ row: Int, at now: Instant) {
     let retrieval = retrievals[row]
+    if retrieval.search >= 0 { return searchEnded(row, isFound: false, at: now) }
     if retrieval.wantsShards, retrieval.pieceCount > 0 {
       // Another export may have the rest.
       retrievals[row].stage = .ready
@@ -598,11 +685,11 @@ extension LightNode where Flash: ~Copyable {
 
   mutating func endRetrieval(_ row: Int) {
     for position in 0..<retrievals[row].pieceCount { drop(retrievals[row].pieces[position]) }
-    let transfer = transferID(row)
-    for slot in 0..<arrivals.count where arrivals[slot].isUsed && arrivals[slot].transfer == transfer {
+    for slot in 0..<arrivals.count where arrivals[slot].isUsed && self.row(of: arrivals[slot].transfer) == row {
       arrivals.free(slot)
     }
     if !retrievals[row].denied.isEmpty { blameDeniers(retrievals[row]) }
+    if retrievals[row].search >= 0 { searches[Int(retrievals[row].search)] = Search() }
     retrievals[row].stage = .free
     retrievals[row].pieceCount = 0
   }
@@ -633,12 +720,14 @@ extension LightNode where Flash: ~Copyable {
         retrievals[row].isLate = true
         ask(row, at: now)
       case .finding: foundAll(row, at: now)
+      case .crossing: crossOn(row, at: now)
       case .requesting:
         // Something is known, or somebody has not answered: once more from the start, until the deadline.
         if retrievals[row].k > 0 || retrievals[row].findingCount > 0 {
           retrievals[row].asked = PlaceSet()
           retrievals[row].pendingCount = 0
           retrievals[row].hasAskedAll = false
+          retrievals[row].crossUntil = .never
           startAsking(row, at: now)
         } else {
           giveUp(row, at: now)
@@ -650,8 +739,9 @@ extension LightNode where Flash: ~Copyable {
 
   /// Whether a shard for it is on its way: a link that loses much only takes longer.
   private func isArriving(_ row: Int) -> Bool {
-    let transfer = transferID(row)
-    for slot in 0..<arrivals.count where arrivals[slot].isUsed && arrivals[slot].transfer == transfer {
+    for slot in 0..<arrivals.count where arrivals[slot].isUsed && self.row(of: arrivals[slot].transfer) == row {
+      // One that is whole waits here for the others.
+      guard !arrivals[slot].isComplete else { continue }
       return true
     }
     return false
@@ -673,9 +763,7 @@ extension LightNode where Flash: ~Copyable {
     let retrieval = retrievals[row]
     decoder.reset()
     for position in 0..<retrieval.pieceCount {
-      let piece = retrieval.pieces[position]
-      let bytes = piece.source == .arrival ? arrivals.shard(piece.slot) : store.bytes(of: piece.slot)
-      guard let shard = try? ShardView(bytes) else { return nil }
+      guard let shard = try? ShardView(pieceBytes(row, position)) else { return nil }
       if position == 0 { _ = decoder.begin(shard.head, network: network) }
       _ = decoder.add(shard)
     }

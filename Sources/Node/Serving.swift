@@ -21,6 +21,10 @@ struct Serving: BitwiseCopyable {
   var member: UInt16 = 0
   var want = WantShardFrame(transfer: TransferID(rawValue: 0), bundle: .zero, index: 0)
   var slot = 0
+  /// The retrieval and the position in it of a shard that was brought from another node; -1 when it is in the own log.
+  var retrieval: Int16 = -1
+  var generation: UInt8 = 0
+  var position: UInt8 = 0
   var toSend: UInt64 = 0
   /// Until when the asker cannot know that all was sent.
   var unknownUntil = Instant.zero
@@ -32,7 +36,8 @@ extension LightNode where Flash: ~Copyable {
       mesh.counters.malformed += 1
       return
     }
-    guard store.holds(.shard, want.bundle) else {
+    let brought = brought(want, for: member, at: now)
+    guard brought == nil ? store.holds(.shard, want.bundle) : brought?.position != nil else {
       sendVerdict(.absent, want.transfer, to: member)
       return
     }
@@ -52,6 +57,13 @@ extension LightNode where Flash: ~Copyable {
       return
     }
     servings[row] = Serving(stage: .queued, member: UInt16(member), want: want)
+    if let brought, let position = brought.position {
+      let retrieval = brought.row
+      servings[row].retrieval = Int16(retrieval)
+      servings[row].generation = retrievals[retrieval].generation
+      servings[row].position = UInt8(position)
+      beginServing(row)
+    }
     tickServing(at: now)
   }
 
@@ -88,14 +100,20 @@ extension LightNode where Flash: ~Copyable {
   mutating func serveLoaded(_ ticket: Ticket, slot: Int, at now: Instant) {
     let serving = servings[ticket.index]
     let member = Int(serving.member)
-    guard serving.stage == .loading, mesh.members[member].isAlive,
-      let shard = try? ShardView(store.bytes(of: slot))
-    else {
+    guard serving.stage == .loading, mesh.members[member].isAlive else {
       servings[ticket.index].stage = .free
       store.free(slot)
       return
     }
-    let want = serving.want
+    servings[ticket.index].slot = slot
+    beginServing(ticket.index)
+  }
+
+  /// The shard is in memory: its head goes out, and its leaves follow.
+  private mutating func beginServing(_ row: Int) {
+    let serving = servings[row]
+    let (want, member) = (serving.want, Int(serving.member))
+    guard let shard = servedShard(serving) else { return endServing(row) }
     if want.missing == .max {
       let head = shard.head.bytes
       mesh.send(.offerShard, contentBytes: 4 + head.byteCount, to: member) { writer in
@@ -103,10 +121,23 @@ extension LightNode where Flash: ~Copyable {
         writer.bytes(head)
       }
     }
-    servings[ticket.index].stage = .sending
-    servings[ticket.index].slot = slot
-    servings[ticket.index].toSend = want.missing & Arrivals.allFrames(leafCount: shard.head.header.leafCount)
+    servings[row].stage = .sending
+    servings[row].toSend = want.missing & Arrivals.allFrames(leafCount: shard.head.header.leafCount)
     statistics.shardsServed += 1
+  }
+
+  /// The shard that is being sent; nil when it is there no more.
+  @_lifetime(immortal)
+  private func servedShard(_ serving: Serving) -> ShardView? {
+    guard serving.retrieval >= 0 else { return try? ShardView(store.bytes(of: serving.slot)) }
+    let row = Int(serving.retrieval)
+    guard retrievals[row].stage == .ready, retrievals[row].generation == serving.generation else { return nil }
+    return try? ShardView(pieceBytes(row, Int(serving.position)))
+  }
+
+  private mutating func endServing(_ row: Int) {
+    servings[row].stage = .free
+    if servings[row].retrieval < 0 { store.free(servings[row].slot) }
   }
 
   mutating func serveAbsent(_ ticket: Ticket, at now: Instant) {
@@ -124,10 +155,9 @@ extension LightNode where Flash: ~Copyable {
       let serving = servings[row]
       let member = Int(serving.member)
       guard serving.toSend != 0, mesh.members[member].isAlive,
-        let shard = try? ShardView(store.bytes(of: serving.slot))
+        let shard = servedShard(serving)
       else {
-        servings[row].stage = .free
-        store.free(serving.slot)
+        endServing(row)
         tickServing(at: now)
         continue
       }
@@ -149,9 +179,12 @@ extension LightNode where Flash: ~Copyable {
       if servings[row].toSend == 0 {
         // Who is near knows before it would ask again.
         let roundTrip = mesh.roundTrip(to: member)
+        endServing(row)
         servings[row].stage = roundTrip > Limits.bulkNear ? .sent : .free
         servings[row].unknownUntil = now + roundTrip
-        store.free(serving.slot)
+        if serving.retrieval >= 0 {
+          handedOn(Int(serving.retrieval), isWhole: serving.want.missing == .max, at: now)
+        }
         tickServing(at: now)
       }
       return emission

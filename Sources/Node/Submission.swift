@@ -4,6 +4,7 @@
 import Coding
 import DAG
 import Identity
+import Mesh
 import Store
 import Wire
 
@@ -170,7 +171,7 @@ extension LightNode where Flash: ~Copyable {
     guard let slot = freeLeaving() else { return }
     let redundancy = configuration.redundancy.scaled(toMembers: eligibleCount(at: now))
     let bundle = workspaces[slot].encode(
-      records: bundler.records, ids: bundler.ids, redundancy: redundancy, cell: Self.cell,
+      records: bundler.records, ids: bundler.ids, redundancy: redundancy, cell: mesh.cellNumber,
       storedForHours: configuration.storedForHours, head: head(.bundleHeader, at: now), key: identity,
       network: network, compressor: &compressor)
     for index in 0..<bundler.count {

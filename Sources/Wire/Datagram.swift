@@ -326,9 +326,20 @@ public struct FrameWalk: ~Escapable {
   public var load: UInt8
   /// Free share of the store, in 1/255.
   public var free: UInt8
-  /// Bit 0: signs nothing (quiet start or a cloned card). The upper byte: for how many seconds who sends it asks others
-  /// to leave between two probes, because its link is slow; 0 for no wish. Others are zero.
+  /// Bit 0: signs nothing (quiet start or a cloned card). Bits 1 to 3: `isGuest`, `isFull`, `isSettled`; bits 4 to 7: the
+  /// lowest bits of the number of the sender's cell. The upper byte: for how many seconds who sends it asks others
+  /// to leave between two probes, because its link is slow; 0 for no wish.
   public var flags: UInt16
+  /// The receiver is of the sender's cell, which has no seat for it.
+  public static let isGuest: UInt16 = 1 << 1
+  /// The sender's cell has no room.
+  public static let isFull: UInt16 = 1 << 2
+  /// The sender has been in its cell for so long that it stays when a newcomer finds no seat.
+  public static let isSettled: UInt16 = 1 << 3
+  /// Where the bits of the cell's number begin, and which they are.
+  public static let cellShift: UInt16 = 4
+  /// See `cellShift`.
+  public static let cellMask: UInt32 = 15
   /// Where the seconds begin.
   public static let everyShift: UInt16 = 8
   /// Which members the sender knows to be there: the xor of the first 8 bytes of their ids and its own, folded.
@@ -440,12 +451,14 @@ public enum TransferVerdict: UInt8, BitwiseCopyable, Sendable {
 @frozen public struct FindFrame: Equatable, BitwiseCopyable, Sendable {
   /// Chosen by the asker.
   public var query: UInt32
-  /// Bit 0: send receipts for what you hold (repair); others are zero.
+  /// Bit 0: send receipts for what you hold (repair); bit 1: ask your cell on my behalf; others are zero.
   public var flags: UInt8
   /// A bundle's or a transaction's id.
   public var target: Digest
   /// Set in `flags` when receipts are wanted.
   public static let wantsReceipt: UInt8 = 1
+  /// Set in `flags` when the receiver is to look for it in its cell, which is not the sender's.
+  public static let asksCell: UInt8 = 2
   /// Looks for `target`.
   public init(query: UInt32, flags: UInt8, target: Digest) {
     (self.query, self.flags, self.target) = (query, flags, target)

@@ -79,8 +79,27 @@ public enum Limits {
 
   // MARK: Mesh
 
-  /// Members of a cell, which know each other completely.
+  /// Members that a node knows: those of its cell, which know each other completely, and guests.
   public static let membersMax = 256
+  /// Rows for guests, members of other cells and newcomers: this share of all, 16 of 256,
+  public static let guestRowsShare = 16
+  /// but at least so many: contacts to two other cells, and a newcomer. A node of the own cell needs no row for itself,
+  /// so there is one more.
+  public static let guestRowsMin = 3
+  /// How long a guest that can be spared stays: until it has told its record and heard whether there is room.
+  public static let guestStay = Interval.seconds(4)
+  /// How long one that does not answer is tried before its row is another's.
+  public static let guestTry = Interval.seconds(3)
+  /// Members of one other cell that a node looks for while it has rows.
+  public static let contactsPerCell = 2
+  /// How long a record for which there was no room is not asked for again.
+  public static let refusedFor = Interval.seconds(30)
+  /// How long a node that has no seat in its cell waits before it moves: others may move first.
+  public static let cellPatience = Interval.seconds(3)
+  /// So many nodes that have no seat for a newcomer send it away; one could be wrong.
+  public static let refusalsEnough = 3
+  /// How long a node is in its cell before it stays there whoever comes.
+  public static let cellSettles = Interval.seconds(10)
   /// Members with a live session; the others are alive without one.
   public static let sessionsMax = 64
   /// A session that was used for shards or for others less long ago than this ends last, and so does a new one: what it
@@ -324,6 +343,27 @@ public enum Limits {
   public static let leavingMax = 16
   /// Gets that run at the same time.
   public static let retrievalsMax = 16
+  /// Searches in the own cell on behalf of members of other cells, at the same time.
+  public static let searchesMax = 6
+  /// And of those, on behalf of one member: a file is many bundles, which are read a few at a time.
+  public static let searchesPerAsker = 4
+  /// How long such a search takes at most.
+  public static let searchTimeout = Interval.milliseconds(1_000)
+  /// How long shards that were brought for a member of another cell wait to be fetched,
+  public static let searchKept = Interval.seconds(3)
+  /// and how long once each of them has been: what was lost on the way is asked for again.
+  public static let searchDone = Interval.milliseconds(200)
+  /// Ids that were not found in the own cell and are not looked for again, and for how long.
+  public static let missedMax = 32
+  /// See `missedMax`.
+  public static let searchMissed = Interval.seconds(3)
+  /// How long contacts to other cells may take before the id counts as unknown there.
+  public static let crossTimeout = Interval.milliseconds(1_300)
+  /// How soon they are asked again: a question that finds no row is not answered. After so many times a second one of
+  /// each cell is asked too.
+  public static let crossRepeatAfter = Interval.milliseconds(60)
+  /// See `crossRepeatAfter`.
+  public static let crossRepeatsOfFirst: UInt8 = 4
   /// A get of an id that nobody knows is answered by then.
   public static let getTimeout = Interval.milliseconds(2_500)
   /// A get whose shards are on their way is given up by then.

@@ -37,13 +37,13 @@ let network = Network(name: [UInt8]("test".utf8).span.bytes)
 /// The node record of the key called `number`, as it speaks in one life.
 func nodeRecord(
   _ number: Int, instance: UInt64, epoch: UInt32 = 1, milliseconds: UInt64 = 1, endorsement: Endorsement? = nil,
-  isForged: Bool = false
+  cell: UInt32 = 1, isForged: Bool = false
 ) -> [UInt8] {
   let secret = secretKey(number)
   let id = secret.publicKey
   let body = written {
     NodeRecordView.emit(
-      instance: instance, kind: .light, cell: 1, capacityClass: 0, owner: id, versions: (1, 1),
+      instance: instance, kind: .light, cell: cell, capacityClass: 0, owner: id, versions: (1, 1),
       endpoints: (.none, .none), into: &$0)
     if let endorsement {
       let content = written { endorsement.emit(into: &$0) }
@@ -149,12 +149,12 @@ final class MeshNode {
   }
 
   /// Makes its record anew, at another time.
-  var record: (UInt64) -> [UInt8] = { _ in [] }
+  var record: (UInt64, UInt32) -> [UInt8] = { _, _ in [] }
   var age = RecordAge.none
 
-  func renewRecord(askedBy asker: Int, at now: Instant) {
+  func renewRecord(askedBy asker: Int?, at now: Instant) {
     age.time = Timestamp(milliseconds: max(age.time.milliseconds + 1, now.microseconds / 1_000))
-    mesh.setSelfRecord(record(age.time.milliseconds).span.bytes, age: age, askedBy: asker)
+    mesh.setSelfRecord(record(age.time.milliseconds, mesh.cellNumber).span.bytes, age: age, askedBy: asker)
   }
 
   var aliveCount: Int { mesh.members.aliveCount }
@@ -324,7 +324,7 @@ final class MeshRig {
     let gossip = Gossip(key: (random.next(), random.next()), members: members)
     let node = MeshNode(mesh: mesh, gossip: gossip, id: id, endpoint: endpoint(place ?? number))
     node.record = {
-      nodeRecord(number, instance: instance, epoch: epoch, milliseconds: $0, endorsement: endorsement)
+      nodeRecord(number, instance: instance, epoch: epoch, milliseconds: $0, endorsement: endorsement, cell: $1)
     }
     node.age = age
     return node
@@ -399,6 +399,12 @@ final class MeshRig {
       case .restarted: node.events.append("restarted")
       case .failed: node.events.append("failed")
       case .left: node.events.append("left")
+      case .dismissed: node.events.append("dismissed")
+      case .becameMate: node.events.append("mate")
+      case .wantsCell(let number):
+        node.events.append("moved")
+        node.mesh.enter(number, at: now)
+        node.renewRecord(askedBy: nil, at: now)
       case .cloned: node.events.append("cloned")
       case .renewRecord(let asker): node.renewRecord(askedBy: asker, at: now)
       }

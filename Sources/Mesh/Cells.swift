@@ -1,0 +1,313 @@
+// Which cell this node is in. A cell is as many nodes as know each other completely, so its size is what their tables
+// hold less the rows that are kept for guests: members of other cells, and newcomers. Everybody begins in cell 1, and
+// who finds no seat there moves on. All have to come to the same view of who stays without a vote: who has settled
+// comes before who has not, then the lower id, and each node seats the first of those that it knows. A node that knows
+// as many before itself as there are seats has none, and joins the nearest other cell with room, or founds the one with
+// the next number: so all who leave one cell at the same time meet in the same new one, and not each in its own.
+
+import Identity
+import Wire
+
+/// The own cell, and how well this node is settled in it.
+struct Cell: BitwiseCopyable {
+  /// The cell where everybody begins.
+  static let first: UInt32 = 1
+  var number = Cell.first
+  /// Whether this node stays when newcomers find no seat.
+  var isSettled = false
+  /// Since when nothing has spoken for leaving; what settles.
+  var quietSince = Instant.never
+  /// Since when something has.
+  var restlessSince = Instant.never
+  /// How many nodes have said that this one is a guest in its cell, and when the last one did.
+  var refusalCount = 0
+  var refusedAt = Instant.zero
+  /// When all this is looked at again.
+  var lookAt = Instant.zero
+}
+
+/// Records that were told and for which there was no room: they are not asked for again before something may have
+/// changed.
+struct Refused: BitwiseCopyable {
+  private var entries = InlineArray<32, UInt64>(repeating: 0)
+  private var next = 0
+  private var forgetAt = Instant.zero
+
+  private static func entry(_ prefix: UInt64, _ age: RecordAge) -> UInt64 {
+    prefix ^ age.time.rawValue ^ UInt64(age.epoch) << 32
+  }
+  mutating func insert(_ prefix: UInt64, _ age: RecordAge, at now: Instant) {
+    if now >= forgetAt {
+      self = Refused()
+      forgetAt = now + Limits.refusedFor
+    }
+    entries[next] = Self.entry(prefix, age)
+    next = (next + 1) % entries.count
+  }
+  func contains(_ prefix: UInt64, _ age: RecordAge, at now: Instant) -> Bool {
+    guard now < forgetAt else { return false }
+    let entry = Self.entry(prefix, age)
+    for index in entries.indices where entries[index] == entry { return true }
+    return false
+  }
+}
+
+extension Mesh {
+  // MARK: Who is a mate
+
+  /// The number of the own cell.
+  public var cellNumber: UInt32 { cell.number }
+  /// Rows that are kept for guests.
+  static func guestRows(of capacity: Int) -> Int {
+    min(capacity / 2, max(Limits.guestRowsMin, capacity / Limits.guestRowsShare))
+  }
+  /// Nodes of a cell, this one included.
+  var seatsMax: Int { members.capacity - Self.guestRows(of: members.capacity) }
+
+  /// Mates that are there.
+  public var mateCount: Int { members.count { $0.isMate } }
+  /// Members of other cells that are there.
+  public var foreignCount: Int { members.count { $0.isForeign } }
+
+  /// Cells that this node is in or knows somebody of.
+  public var cellCount: Int {
+    var count = 1
+    for row in 0..<members.count where isContact(row) { count += 1 }
+    return count
+  }
+
+  /// Whether questions to the cell of member `row`, which is another one, go to it: to the first `count` of that cell.
+  public func isContact(_ row: Int, upTo count: Int = 1) -> Bool {
+    guard members[row].isForeign, members[row].cell != cell.number else { return false }
+    var earlier = 0
+    for other in 0..<row where members[other].isForeign && members[other].cell == members[row].cell { earlier += 1 }
+    return earlier < count
+  }
+
+  /// Order in a cell: the lower the sooner.
+  private func order(of row: Int) -> UInt64 {
+    Self.order(members[row].id.prefix, isSettled: members[row].flags & PingFrame.isSettled != 0)
+  }
+  private static func order(_ prefix: UInt64, isSettled: Bool) -> UInt64 { prefix >> 1 | (isSettled ? 0 : 1 << 63) }
+
+  /// Whether a member says that it is of this cell. Those who failed keep their seats, because their shards wait for
+  /// them.
+  private func isMeant(_ row: Int) -> Bool {
+    members[row].cell == cell.number && members[row].recordBytes > 0 && members[row].state != .left
+  }
+
+  /// What comes before all who have no seat: everything while there are enough.
+  private func firstWithoutSeat() -> UInt64 {
+    let surplus = members.rows { isMeant($0) } - seatsMax
+    var bound = UInt64.max
+    guard surplus > 0 else { return bound }
+    for _ in 0..<surplus {
+      var last: UInt64 = 0
+      for row in 0..<members.count where isMeant(row) && order(of: row) < bound { last = max(last, order(of: row)) }
+      bound = last
+    }
+    return bound
+  }
+
+  /// Decides who has a seat. To be called when somebody's cell, state or flags have changed. O(members), and as often
+  /// again as somebody has none.
+  mutating func seat(at now: Instant) {
+    let bound = firstWithoutSeat()
+    for row in 0..<members.count {
+      let isSeated = isMeant(row) && order(of: row) < bound
+      guard isSeated != members[row].isSeated else { continue }
+      members[row].isSeated = isSeated
+      if !isSeated { members[row].unseatedAt = now }
+      guard members[row].isAlive else { continue }
+      if isSeated { happened(.becameMate(row)) }
+      // It is told at once: the next probe may be far away.
+      ping(row, at: now)
+    }
+  }
+
+  /// What pings to member `index` say about cells.
+  func cellFlags(for index: Int) -> UInt16 {
+    let isFull = members.rows { isMeant($0) } + 1 >= seatsMax
+    let isGuest = members[index].cell == cell.number && !members[index].isSeated
+    return (isGuest ? PingFrame.isGuest : 0) | (isFull ? PingFrame.isFull : 0)
+      | (cell.isSettled ? PingFrame.isSettled : 0)
+      | UInt16(cell.number & PingFrame.cellMask) << PingFrame.cellShift
+  }
+
+  /// Member `index` has told its flags.
+  mutating func receiveCellFlags(_ flags: UInt16, of index: Int, at now: Instant) {
+    let changed = members[index].flags ^ flags
+    members[index].flags = flags
+    if changed & flags & PingFrame.isGuest != 0, members[index].cell == cell.number {
+      cell.refusalCount += 1
+      cell.refusedAt = now
+    }
+    if changed & PingFrame.isSettled != 0, members[index].cell == cell.number { seat(at: now) }
+    // The record with its new cell got lost.
+    if UInt32(flags >> PingFrame.cellShift) & PingFrame.cellMask != members[index].cell & PingFrame.cellMask {
+      wantRecord(of: index)
+    }
+  }
+
+  // MARK: Rows
+
+  /// Whether somebody of `cell` of whom others tell may have a row: a mate for whom there is a seat, and of another cell
+  /// the first few. Everybody else can come by itself, and would only take the row of somebody like it.
+  func isWelcome(_ id: NodeID, of cell: UInt32, at now: Instant) -> Bool {
+    guard !members.isFull || members.oldestGone(at: now) != nil || dispensableGuest(at: now) != nil else {
+      return false
+    }
+    guard cell == self.cell.number else { return members.count { $0.isForeign && $0.cell == cell } < contactsMax }
+    var last: UInt64 = 0
+    for row in 0..<members.count where members[row].isSeated { last = max(last, order(of: row)) }
+    return members.count { $0.isSeated } < seatsMax || Self.order(id.prefix, isSettled: false) < last
+  }
+  /// Members of one other cell that are looked for: one when rows are scarce.
+  private var contactsMax: Int { members.isFull ? 1 : Limits.contactsPerCell }
+
+  /// The guest who makes room for somebody new: one that does not answer, then one of this cell without a seat, then
+  /// one of a cell that is also reached through another, each after it had time to say and hear what it came for. When
+  /// nobody can be spared the newest goes, so that a newcomer can always be told where there is room.
+  func dispensableGuest(at now: Instant) -> Int? {
+    var best: Int?
+    var bestWorth = 5
+    for row in 0..<members.count where !members[row].isSeated && members[row].transfers == 0 {
+      let member = members[row]
+      let worth = self.worth(of: row)
+      guard now - member.stateSince >= (worth == 0 ? Limits.guestTry : Limits.guestStay), worth < 4 else {
+        continue
+      }
+      if let other = best {
+        let isNewer = member.knownSince > members[other].knownSince
+        guard worth < bestWorth || worth == bestWorth && isNewer == (worth == 3) else { continue }
+      }
+      best = row
+      bestWorth = worth
+    }
+    guard bestWorth == 3 else { return best }
+    for row in 0..<members.count where !members[row].isSeated && worth(of: row) < 3 { return nil }
+    return best
+  }
+
+  private func worth(of row: Int) -> Int {
+    let member = members[row]
+    for other in 0..<members.count where other != row && Int(routes[other].nextHop) == row { return 4 }
+    guard member.isAlive else { return 0 }
+    guard member.cell != cell.number else { return 1 }
+    for other in 0..<members.count
+    where other != row && members[other].isForeign && members[other].cell == member.cell { return 2 }
+    return 3
+  }
+
+  /// Parts with a guest: says goodbye, so that it does not wait for this node.
+  mutating func dismiss(_ row: Int, at now: Instant) {
+    let member = members[row]
+    if member.isAlive {
+      if !member.path.isRelayed, member.session != 0 {
+        let bytes = 6 + PingFrame.byteCount
+        let ping = outgoingPing(0, for: row)
+        var writer = ByteWriter(scratch.mutableBytes(at: 0, count: bytes + DatagramView.sealedOverheadBytes))
+        seal(member.session, plainBytes: bytes, into: &writer) {
+          $0.u8(FrameType.ping.code)
+          $0.u16(UInt16(PingFrame.byteCount))
+          ping.emit(into: &$0)
+          $0.u8(FrameType.goodbye.code)
+          $0.u16(0)
+        }
+        queue.append(to: member.path, writer.written)
+      }
+      happened(.dismissed(row))
+    }
+    queue.forget(member: row)
+    repeatRelays(through: row, at: now)
+    endSession(row)
+    changeState(row, to: .left, at: now)
+  }
+
+  /// Whether others are told of the way to a member: to mates, and to the first of each other cell. Guests come and go,
+  /// and each knows others.
+  func isToBeTold(_ row: Int) -> Bool {
+    members[row].isSeated || isContact(row)
+  }
+
+  // MARK: Choosing
+
+  /// Looks each second whether this node has a seat in its cell, and asks to be let go when it has not.
+  mutating func lookAtCell(at now: Instant) {
+    guard now >= cell.lookAt else { return }
+    cell.lookAt = now + Limits.heartbeat
+    seat(at: now)
+    guard let next = nextCell(at: now) else {
+      cell.restlessSince = .never
+      if cell.quietSince == .never { cell.quietSince = now }
+      let isQuiet = now - max(cell.quietSince, cell.refusedAt) >= Limits.cellSettles
+      if isQuiet, !cell.isSettled {
+        cell.isSettled = true
+        for row in 0..<members.count where members[row].isMate { ping(row, at: now) }
+      }
+      return
+    }
+    cell.quietSince = .never
+    if cell.restlessSince == .never { cell.restlessSince = now }
+    // Not all in the same second: who goes later sees where the others are.
+    let spread = Interval(microseconds: selfID.prefix % Limits.heartbeat.microseconds)
+    if now - cell.restlessSince >= Limits.cellPatience + spread { happened(.wantsCell(next)) }
+  }
+
+  /// Where this node would rather be; nil when it stays.
+  private func nextCell(at now: Instant) -> UInt32? {
+    let own = Self.order(selfID.prefix, isSettled: cell.isSettled)
+    var (mates, before, refusals) = (0, 0, 0)
+    for row in 0..<members.count where members[row].cell == cell.number {
+      let member = members[row]
+      let saysGuest = member.flags & PingFrame.isGuest != 0
+      if saysGuest, now - member.heardAt < Limits.cellSettles { refusals += 1 }
+      if !saysGuest, member.isMate { mates += 1 }
+      // Who has refused this node and comes before it is not seen any more, and has its seat all the same.
+      let hasRefused = saysGuest && now - member.heardAt < Limits.refusedFor
+      if member.isMate || hasRefused, order(of: row) < own { before += 1 }
+    }
+    // Who refuses has seats for others who all come before this node: a few of them tell enough, and are not asked again.
+    let isRefused =
+      !cell.isSettled && cell.refusalCount >= Limits.refusalsEnough && now - cell.refusedAt < Limits.refusedFor
+    let isWithoutSeat = before >= seatsMax || refusals > mates || isRefused
+    guard isWithoutSeat || mates == 0 else { return nil }
+    var best: Int?
+    for row in 0..<members.count where members[row].isForeign && members[row].cell != cell.number {
+      let member = members[row]
+      let isSettled = member.flags & PingFrame.isSettled != 0
+      // Who is alone goes where others have settled; of two who are both alone the one with the higher number goes.
+      let isBetter = member.cell < cell.number ? isSettled || !cell.isSettled : isSettled && !cell.isSettled
+      guard member.cell != 0, isWithoutSeat || isBetter, !isKnownFull(member.cell) else { continue }
+      if let other = best {
+        let (there, here) = (hops(to: other), hops(to: row))
+        guard here < there || here == there && member.cell < members[other].cell else { continue }
+      }
+      best = row
+    }
+    if let best { return members[best].cell }
+    guard isWithoutSeat else { return nil }
+    var next = cell.number
+    repeat { next = next == .max ? Cell.first : next + 1 } while isKnownFull(next)
+    return next
+  }
+
+  private func isKnownFull(_ number: UInt32) -> Bool {
+    for row in 0..<members.count where members[row].isForeign && members[row].cell == number {
+      if members[row].flags & PingFrame.isFull != 0 { return true }
+    }
+    return false
+  }
+
+  /// From now on this node is in cell `number`. Its record has to be signed anew.
+  public mutating func enter(_ number: UInt32, at now: Instant) {
+    cell = Cell(number: number)
+    refused = Refused()
+    for row in 0..<members.count {
+      members[row].flags &= ~PingFrame.isGuest
+      routes[row].isTold = false
+    }
+    seat(at: now)
+    greetAgain(at: now)
+  }
+}

@@ -1,0 +1,151 @@
+// More nodes than one table holds: they divide into cells whose nodes know each other completely, and keep in touch with
+// the other cells.
+
+import Identity
+import Testing
+import Wire
+
+@testable import Mesh
+
+@Suite struct CellTests {
+  private let trace = true
+  /// Nodes that are up, by the number of their cell.
+  private func cells(_ rig: MeshRig) -> [UInt32: [MeshNode]] {
+    Dictionary(grouping: rig.nodes.filter(\.isUp)) { $0.mesh.cellNumber }
+  }
+
+  /// What is wrong with how the nodes are divided; empty when nothing is.
+  private func faults(_ rig: MeshRig, contacts: Bool = true) -> [String] {
+    var faults: [String] = []
+    let cells = cells(rig)
+    for (number, nodes) in cells {
+      let ids = Set(nodes.map(\.id))
+      for node in nodes {
+        if nodes.count > node.mesh.seatsMax { faults.append("cell \(number) has \(nodes.count)") }
+        var mates: Set<NodeID> = [node.id]
+        var known: Set<UInt32> = [number]
+        for row in 0..<node.mesh.members.count {
+          let member = node.mesh.members[row]
+          if member.isMate { mates.insert(member.id) }
+          if member.isForeign { known.insert(member.cell) }
+        }
+        if mates != ids { faults.append("a node of cell \(number) knows \(mates.count) of \(ids.count)") }
+        if contacts, !known.isSuperset(of: cells.keys) {
+          faults.append("a node of cell \(number) reaches \(known.sorted()) of \(cells.keys.sorted())")
+        }
+      }
+    }
+    return faults
+  }
+
+  private func numbers(_ rig: MeshRig) -> [UInt32] { rig.nodes.map { $0.mesh.cellNumber } }
+
+  /// Runs until all is well, and then sees that it stays so.
+  private func settle(_ rig: MeshRig, within interval: Interval, contacts: Bool = true) {
+    rig.captures = false
+    let end = rig.now + interval
+    while rig.now < end, !faults(rig, contacts: contacts).isEmpty { rig.run(for: .seconds(1)) }
+    #expect(faults(rig, contacts: contacts) == [], "\(cells(rig).mapValues(\.count))")
+  }
+
+  @Test(arguments: [1, 2] as [UInt64], [24, 40]) func allAtOnce(_ seed: UInt64, _ count: Int) {
+    let rig = MeshRig(seed: seed)
+    for number in 0..<count { rig.add(number, members: 16, usesMulticast: true) }
+    settle(rig, within: .seconds(90))
+    // Everybody has come to rest.
+    rig.run(for: .seconds(15))
+    let before = numbers(rig)
+    rig.run(for: .seconds(60))
+    #expect(numbers(rig) == before)
+    #expect(faults(rig) == [])
+    #expect(cells(rig).count == (count + 12) / 13)
+  }
+
+  @Test(arguments: [1, 2] as [UInt64]) func whereAFifthIsLost(_ seed: UInt64) {
+    let rig = MeshRig(seed: seed)
+    rig.lossPercent = 20
+    for number in 0..<24 { rig.add(number, members: 16, usesMulticast: true) }
+    settle(rig, within: .seconds(120))
+    #expect(cells(rig).count == 2)
+  }
+
+  @Test(arguments: [1, 2] as [UInt64]) func oneAfterTheOther(_ seed: UInt64) {
+    let rig = MeshRig(seed: seed)
+    rig.captures = false
+    for number in 0..<30 {
+      rig.add(number, peers: number == 0 ? [] : [0], members: 16)
+      rig.run(for: .seconds(3))
+    }
+    settle(rig, within: .seconds(60))
+    rig.run(for: .seconds(15))
+    // Who was there first has stayed.
+    for number in 0..<8 { #expect(rig.nodes[number].mesh.cellNumber == Cell.first) }
+    let before = numbers(rig)
+    rig.run(for: .seconds(60))
+    #expect(numbers(rig) == before)
+    #expect(faults(rig) == [])
+  }
+
+  @Test func aLineWhereOnlyNeighboursHearEachOther() {
+    let rig = MeshRig(seed: 1)
+    rig.captures = false
+    rig.hears = { Int($0.port) - Int($1.port) == 1 || Int($1.port) - Int($0.port) == 1 }
+    for number in 0..<20 {
+      rig.add(number, members: 16, usesMulticast: true)
+      rig.run(for: .seconds(15))
+    }
+    settle(rig, within: .seconds(60), contacts: false)
+    #expect(cells(rig).count == 2)
+  }
+
+  @Test func aSmallMeshStaysOneCell() {
+    let rig = MeshRig(seed: 1)
+    for number in 0..<13 { rig.add(number, members: 16, usesMulticast: true) }
+    rig.run(for: .seconds(60))
+    #expect(faults(rig) == [])
+    #expect(Set(numbers(rig)) == [Cell.first])
+    #expect(!rig.nodes.contains { $0.events.contains("moved") })
+  }
+
+  @Test func settledNodesStayWhenOthersCome() {
+    let rig = MeshRig(seed: 1)
+    // The highest ids come first.
+    let order = (0..<18).sorted { secretKey($1).publicKey < secretKey($0).publicKey }
+    for number in order.prefix(13) { rig.add(number, members: 16, usesMulticast: true) }
+    rig.run(for: .seconds(20))
+    for number in order.suffix(5) { rig.add(number, members: 16, usesMulticast: true) }
+    settle(rig, within: .seconds(60))
+    #expect(rig.nodes.prefix(13).allSatisfy { $0.mesh.cellNumber == Cell.first })
+    #expect(rig.nodes.suffix(5).allSatisfy { $0.mesh.cellNumber == 2 })
+  }
+
+  @Test func whoIsAloneComesBackWhenThereIsRoom() {
+    let rig = MeshRig(seed: 1)
+    for number in 0..<14 { rig.add(number, members: 16, usesMulticast: true) }
+    settle(rig, within: .seconds(60))
+    let alone = rig.nodes.firstIndex { $0.mesh.cellNumber != Cell.first } ?? 0
+    rig.run(for: .seconds(30))
+    #expect(rig.nodes[alone].mesh.cellNumber == 2)
+    let leaver = alone == 3 ? 4 : 3
+    rig.nodes[leaver].mesh.leave()
+    rig.drain(rig.nodes[leaver])
+    rig.run(for: .milliseconds(10))
+    rig.kill(leaver)
+    rig.run(for: .seconds(20))
+    #expect(rig.nodes[alone].mesh.cellNumber == Cell.first)
+    #expect(faults(rig) == [])
+  }
+
+  /// A record with a new cell that is lost is asked for, because pings say some of its number.
+  @Test func aLostRecordIsAskedFor() {
+    let rig = MeshRig.linked(3)
+    rig.nodes[2].mesh.enter(2, at: rig.now)
+    rig.nodes[2].renewRecord(askedBy: nil, at: rig.now)
+    _ = rig.nodes[2].outgoing(at: rig.now)
+    rig.run(for: .seconds(3))
+    for other in 0..<2 {
+      let row = rig.nodes[other].mesh.members.index(of: rig.nodes[2].id)
+      #expect(row.map { rig.nodes[other].mesh.members[$0].cell } == 2)
+    }
+  }
+}
