@@ -133,7 +133,8 @@ extension Mesh {
       guard now >= member.helloAt, !member.path.isNone else { return }
       // Those who are many wait for each other: half of the attempts are for those who are there.
       let oldest = keys.oldest(.attempt)
-      guard keys.count(.attempt) < Limits.attemptsMax / 2 || oldest.map({ now - keys[$0].since >= .seconds(1) }) ?? true
+      guard
+        keys.count(.attempt) < Limits.attemptsMax / 2 || oldest.map({ now - keys[$0].since >= .seconds(1) }) ?? true
       else {
         members[index].helloAt = now + Limits.probePatience
         return

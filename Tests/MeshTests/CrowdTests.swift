@@ -60,25 +60,20 @@ import Wire
   }
 
   /// §9.12: twelve seconds.
-  @Test(arguments: (1...6).map { (20, 8, $0) } + [(40, 32, 7)] as [(Int, Int, UInt64)])
+  @Test(arguments: (1...3).map { (20, 8, $0) } + [(40, 32, 7)] as [(Int, Int, UInt64)])
   func aDeadNodeIsNoticedByAll(_ count: Int, _ sessions: Int, _ seed: UInt64) {
     let rig = Self.crowd(count, sessions: sessions, seed: seed)
     rig.run(for: .seconds(5) + Interval(microseconds: rig.random.next() % 5_000_000))
     for victim in [count - 1, count / 2, 0] {
       rig.kill(victim)
-      let started = rig.now
-      let id = rig.nodes[victim].id
-      rig.run(for: .seconds(12)) { rig.nodes.contains { $0.isUp && $0.state(of: id) == .failed } }
-      let first = rig.now - started
-      rig.run(for: .seconds(30)) { Self.isComplete(rig) }
-      print("TIME", count, sessions, seed, victim, first.microseconds / 1000, (rig.now - started).microseconds / 1000)
+      rig.run(for: .seconds(12)) { Self.isComplete(rig) }
       #expect(Self.isComplete(rig), "seed \(seed), node \(victim)")
     }
     // Nobody else is taken for dead.
     #expect(failures(rig) <= 3 * (count - 1))
   }
 
-  @Test(arguments: 1...3 as ClosedRange<UInt64>) func lossIsNoDeath(_ seed: UInt64) {
+  @Test(arguments: 1...2 as ClosedRange<UInt64>) func lossIsNoDeath(_ seed: UInt64) {
     let rig = Self.crowd(20, sessions: 8, seed: seed)
     rig.lossPercent = 20
     rig.run(for: .seconds(120))
@@ -142,7 +137,8 @@ import Wire
   @Test func aCloseWithContentIsRefused() {
     let rig = MeshRig.linked(2)
     let (first, second) = (rig.nodes[0], rig.nodes[1])
-    second.receive(first.sealed([FrameType.close.code, 1, 0, 9], for: second.id), from: first.endpoint, at: rig.now)
+    second.receive(
+      first.sealed([FrameType.close.code, 1, 0, 9], for: second.id), from: first.endpoint, at: rig.now)
     #expect(second.member(first.id)?.session != 0)
     #expect(second.counters["malformed"] == 1)
   }
@@ -173,7 +169,8 @@ import Wire
     rig.now = rig.now + .seconds(3)
     func row(_ node: MeshNode) -> Int { target.mesh.members.index(of: node.id) ?? 0 }
     target.mesh.members[row(nodes[0])].transfers = 1
-    target.receive(nodes[1].sealed([FrameType.find.code, 0, 0], for: target.id), from: nodes[1].endpoint, at: rig.now)
+    target.receive(
+      nodes[1].sealed([FrameType.find.code, 0, 0], for: target.id), from: nodes[1].endpoint, at: rig.now)
     target.mesh.members[row(nodes[2])].isConfigured = true
     // One after the other: who only carries gossip, who is named, who asked for something; never the transfer.
     for (newcomer, gone) in [(5, 3), (6, 2)] {

@@ -22,7 +22,8 @@ import Wire
     return mesh.nodes.allSatisfy { !$0.isUp || $0.node.mesh.members.aliveCount == count - 1 }
   }
 
-  @Test(arguments: 1...4 as ClosedRange<UInt64>) func aBundleSurvivesTwoHoldersWithFourSessionsEach(_ seed: UInt64) throws
+  @Test(arguments: 1...4 as ClosedRange<UInt64>) func aBundleSurvivesTwoHoldersWithFourSessionsEach(_ seed: UInt64)
+    throws
   {
     let mesh = mesh(10, sessions: 4, seed: seed)
     #expect(isComplete(mesh))
