@@ -522,9 +522,9 @@ extension Mesh {
       members[row].lookedAt = .zero
       return
     }
-    members[row].helloAt = now + patience(with: row)
-    guard keys.count(.attempt) < Limits.attemptsMax else { return }
     members[row].helloAttempts += 1
+    let roundTrip = Interval(microseconds: UInt64(members[row].roundTripMicroseconds) * 3)
+    members[row].helloAt = now + pacing.stretched(max(Limits.probePatience, roundTrip))
     let isThroughOthers = (members[row].helloAttempts % 2 == 0) != members[row].path.isRelayed
     knock(row, isThroughOthers: isThroughOthers, at: now)
   }

@@ -39,7 +39,7 @@ extension Mesh {
   /// How much more time others are given than usual: 1 when this node is well.
   private var slowness: UInt64 { health + 1 }
 
-  func patience(with member: Int) -> Interval {
+  private func patience(with member: Int) -> Interval {
     let roundTrip = Interval(microseconds: UInt64(members[member].roundTripMicroseconds) * 3)
     return pacing.stretched(max(Limits.probePatience, roundTrip)) * slowness
   }
