@@ -177,7 +177,12 @@ extension Mesh {
     probe.stageAt = now + patience(with: member)
     members[member].lookedAt = now
     ping(member, at: now)
-    guard members[member].isSeated, members[member].membersDigest != membersDigest else { return }
+    guard members[member].isSeated, members[member].membersDigest != membersDigest else {
+      if pingNumber % 4 == 0, foreignCount > 0, takeBackground(Limits.nodeRecordBytes, at: now) {
+        tellContact(to: member)
+      }
+      return
+    }
     if takeBackground(Limits.nodeRecordBytes, at: now) { rumour(to: member) }
   }
 

@@ -345,7 +345,7 @@ public struct Mesh: ~Copyable {
     members[index].suspectUntil = .never
     linksMayDiffer = true
     tickAt = min(tickAt, now)
-    if state == .left || state == .known { seat(at: now) }
+    if state != .failed { seat(at: now) }
     if state != .alive {
       members[index].helloAttempts = 0
       members[index].helloAt = now + .seconds(1)

@@ -99,8 +99,8 @@ extension LightNode where Flash: ~Copyable {
 
   /// Whether a walk could find anything: a member has been gone long enough, or the mesh has grown.
   private func isScanUseful(at now: Instant) -> Bool {
-    for member in 0..<mesh.members.count where !mesh.members[member].isAlive || mesh.members[member].unseatedAt != .never
-    {
+    for member in 0..<mesh.members.count
+    where !mesh.members[member].isAlive || mesh.members[member].unseatedAt != .never {
       guard let since = absence(of: member, from: mesh.cellNumber) else { continue }
       if now - since >= configuration.repairAfter.0 { return true }
     }

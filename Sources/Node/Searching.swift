@@ -165,7 +165,9 @@ extension LightNode where Flash: ~Copyable {
 
   var searchDeadline: Instant {
     var earliest = Instant.never
-    for row in 0..<searches.count where searches[row].stage == .ready { earliest = min(earliest, searches[row].until) }
+    for row in 0..<searches.count where searches[row].stage == .ready {
+      earliest = min(earliest, searches[row].until)
+    }
     return earliest
   }
 

@@ -69,8 +69,10 @@ import Wire
     mesh.lossPercent = 20
     var count = 0
     let readers = elsewhere(than: 0, in: mesh)
-    for reader in readers where mesh.brings(stored?.location ?? Location(transaction: .zero, bundle: .zero), body, to: reader)
-    { count += 1 }
+    for reader in readers
+    where mesh.brings(stored?.location ?? Location(transaction: .zero, bundle: .zero), body, to: reader) {
+      count += 1
+    }
     #expect(count >= readers.count - 1, "\(count) of \(readers.count)")
   }
 
@@ -90,7 +92,8 @@ import Wire
     let mesh = mesh(seed: 1)
     for round in 0..<3 {
       let started = mesh.now
-      let request = mesh.get(Digest(filledBy: { $0.storeBytes(of: UInt8(round + 1), toByteOffset: 0, as: UInt8.self) }), from: 4)
+      let request = mesh.get(
+        Digest(filledBy: { $0.storeBytes(of: UInt8(round + 1), toByteOffset: 0, as: UInt8.self) }), from: 4)
       #expect(mesh.failure(request, at: 4) == .notFound)
       let milliseconds = (mesh.now - started).microseconds / 1_000
       #expect(milliseconds < 3_000, "\(milliseconds) ms")
