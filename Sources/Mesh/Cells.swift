@@ -138,9 +138,15 @@ extension Mesh {
   mutating func receiveCellFlags(_ flags: UInt16, of index: Int, at now: Instant) {
     let changed = members[index].flags ^ flags
     members[index].flags = flags
-    if changed & flags & PingFrame.isGuest != 0, members[index].cell == cell.number {
-      cell.refusalCount += 1
-      cell.refusedAt = now
+    if changed & PingFrame.isGuest != 0 {
+      // Some take it back when they hear that this node has settled; and a newcomer sends nobody away who has.
+      let isRefusal = flags & PingFrame.isGuest != 0
+      let isHeeded = members[index].cell == cell.number && (!cell.isSettled || flags & PingFrame.isSettled != 0)
+      if !isRefusal { cell.refusalCount = max(0, cell.refusalCount - 1) }
+      if isRefusal, isHeeded {
+        cell.refusalCount += 1
+        cell.refusedAt = now
+      }
     }
     if changed & PingFrame.isSettled != 0, members[index].cell == cell.number { seat(at: now) }
     // The record with its new cell got lost.
@@ -230,6 +236,14 @@ extension Mesh {
     members[row].isSeated || isContact(row)
   }
 
+  /// Tells member `index` of a contact, a different one each time: it may have none in that cell, or no mate.
+  mutating func tellContact(to index: Int) {
+    for _ in 0..<members.count {
+      gossipCursor = (gossipCursor + 1) % members.count
+      if isContact(gossipCursor) { return tell(index, about: gossipCursor) }
+    }
+  }
+
   // MARK: Choosing
 
   /// Looks each second whether this node has a seat in its cell, and asks to be let go when it has not.
@@ -268,8 +282,7 @@ extension Mesh {
       if member.isMate || hasRefused, order(of: row) < own { before += 1 }
     }
     // Who refuses has seats for others who all come before this node: a few of them tell enough, and are not asked again.
-    let isRefused =
-      !cell.isSettled && cell.refusalCount >= Limits.refusalsEnough && now - cell.refusedAt < Limits.refusedFor
+    let isRefused = cell.refusalCount >= Limits.refusalsEnough && now - cell.refusedAt < Limits.refusedFor
     let isWithoutSeat = before >= seatsMax || refusals > mates || isRefused
     guard isWithoutSeat || mates == 0 else { return nil }
     var best: Int?

@@ -454,9 +454,14 @@ extension Mesh {
 
   /// Tells mate `index`, when it knows others than this node does, of one of them, a different one each time.
   private mutating func tellWhoIsThere(to index: Int, at now: Instant) {
-    guard members[index].isSeated, members[index].hasSession, members[index].membersDigest != membersDigest,
-      takeBackground(Limits.nodeRecordBytes, at: now)
-    else { return }
+    guard members[index].hasSession else { return }
+    guard members[index].isSeated, members[index].membersDigest != membersDigest else {
+      if pingNumber % 4 == 0, foreignCount > 0, takeBackground(Limits.nodeRecordBytes, at: now) {
+        tellContact(to: index)
+      }
+      return
+    }
+    guard takeBackground(Limits.nodeRecordBytes, at: now) else { return }
     // One of the two lacks somebody, or the way there.
     if members[index].isNeighbour, !isCrowded { tellAgain(index, at: now) }
     for _ in 0..<members.count {

@@ -352,7 +352,7 @@ public struct Mesh: ~Copyable {
     members[index].isSessionWanted = false
     linksMayDiffer = true
     tickAt = min(tickAt, now)
-    if state == .left || state == .known { seat(at: now) }
+    if state != .failed { seat(at: now) }
     if state != .alive {
       members[index].helloAttempts = 0
       members[index].helloAt = now + .seconds(1)
