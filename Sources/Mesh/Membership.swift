@@ -132,6 +132,8 @@ extension Mesh {
         tryStraight(index, at: statedPath(of: index), now: now)
       } else if member.isConfigured, now >= keepAliveAt(index) {
         ping(index, at: now)
+        // Who does not answer is looked at next: it would be the last otherwise, having been asked so often.
+        members[index].lookedAt = .zero
       }
     case .known, .failed:
       guard now >= member.helloAt else { return }

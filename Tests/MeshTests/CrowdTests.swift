@@ -158,6 +158,22 @@ import Wire
     #expect(failures(rig) == 0)
   }
 
+  @Test func theSecondPingFindsOutThatAnEndHasNoKeys() {
+    let rig = MeshRig(seed: 1)
+    for number in 0...1 { rig.add(number, peers: number == 0 ? [] : [0], members: 8, sessions: 1) }
+    rig.run(for: .seconds(3))
+    let (first, second) = (rig.nodes[0], rig.nodes[1])
+    guard let row = first.mesh.members.index(of: second.id) else { return }
+    first.mesh.endSession(row)
+    // Only the second one's clock goes on.
+    for _ in 0..<30 where first.member(second.id)?.session == 0 {
+      rig.advance(second, by: .milliseconds(100))
+      rig.exchange(second, first)
+    }
+    #expect(first.member(second.id)?.session != 0)
+    #expect(second.counters["suspicions"] == nil)
+  }
+
   @Test func whatCarriesShardsOrWasJustUsedEndsLast() {
     let rig = MeshRig(seed: 1)
     let target = rig.add(0, members: 16, sessions: 4)
