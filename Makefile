@@ -2,7 +2,7 @@
 # each can be run by hand too. Products land in out/, intermediate files in .build/; git ignores both.
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap light demo test bench lint board boards mixed-mesh mixed-mesh-large netlab clean
+.PHONY: help bootstrap light demo test test-long bench lint board boards mixed-mesh mixed-mesh-large netlab clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-22s %s\n", $$1 ($$1 == "board" ? " BOARD=..." : ""), $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ demo: light ## Store a file (FILE=...) on seven nodes, kill two of its holders, 
 test: light ## Unit tests, then tests with real processes
 	swift test
 	@Tools/process-tests/run
+
+test-long: ## The unit tests with large meshes and more seeds
+	LONG=1 swift test
 
 bench: light ## Measure the figures of the README, into out/bench.jsonl
 	@Tools/bench/run

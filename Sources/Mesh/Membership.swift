@@ -138,7 +138,7 @@ extension Mesh {
     case .known, .failed:
       guard now >= member.helloAt else { return }
       // News of a way may have been lost; and whoever is said to be there can be asked for.
-      if routes[index].nextHop < 0 { want(index, at: now) }
+      if member.isSeated, routes[index].nextHop < 0 { want(index, at: now) }
       guard !member.path.isNone else {
         members[index].helloAt = max(routes[index].wantAt, now + .seconds(1))
         return
@@ -156,12 +156,13 @@ extension Mesh {
         return
       }
       let isRelay = routes[index].nextHop >= 0 && Int(routes[index].nextHop) != index
-      // Through others, if there is such a way, three times for each time straight: whoever has a way hears it.
-      let isTurn = member.helloAttempts % 4 != 0
+      // Through others, if there is such a way: a mate three times for each time straight, because it is there; a guest,
+      // who may have no room for this node, in turns.
+      let isTurn = member.isSeated ? member.helloAttempts % 4 != 0 : member.helloAttempts % 2 == 1
       // Doubling from 1 s: one attempt with back-off per destination. Turns go on when the pause grows no more.
       members[index].helloAttempts = member.helloAttempts < 7 ? member.helloAttempts + 1 : 4
       let pause = Interval.seconds(1 << UInt64(min(member.helloAttempts, 4)))
-      members[index].helloAt = now + min(pause, isRelay ? Limits.retryRelayedEvery : Limits.retryEvery)
+      members[index].helloAt = now + min(pause, isRelay && member.isSeated ? Limits.retryRelayedEvery : Limits.retryEvery)
       if isRelay, !isTurn { members[index].helloAt = now + Limits.relayTryAfter }
       // With the keys of before if there are any, which suffice when it was the way that failed.
       let isSameLife = member.session != 0 && member.sessionInstance == member.instance
@@ -465,7 +466,7 @@ extension Mesh {
     }
     guard takeBackground(Limits.nodeRecordBytes, at: now) else { return }
     // One of the two lacks somebody, or the way there.
-    if members[index].isNeighbour, !isCrowded { tellAgain(index, at: now) }
+    if members[index].isNeighbour, !isCrowded, foreignCount == 0 { tellAgain(index, at: now) }
     for _ in 0..<members.count {
       gossipCursor = (gossipCursor + 1) % members.count
       if gossipCursor != index, members[gossipCursor].isMate { return tell(index, about: gossipCursor) }

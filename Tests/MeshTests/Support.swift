@@ -1,10 +1,14 @@
 // Meshes in virtual time: datagrams are handed from one to the other, and the clock jumps to whatever is due next.
 // Frames that are the node's business are kept for the test to look at.
 
+import Glibc
 import Identity
 import Wire
 
 @testable import Mesh
+
+/// Whether large meshes and more seeds are to be tested too: `make test-long`.
+let isLong = unsafe getenv("LONG") != nil
 
 /// A small generator whose seed a failing test prints.
 ///

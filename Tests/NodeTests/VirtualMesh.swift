@@ -2,12 +2,16 @@
 // the clock jumps to whatever is due next. Nothing is mocked but the outside.
 
 import FlashEmulator
+import Glibc
 import Identity
 import Store
 import Wire
 
 @testable import Mesh
 @testable import Node
+
+/// Whether large meshes and more seeds are to be tested too: `make test-long`.
+let isLong = unsafe getenv("LONG") != nil
 
 /// One node and what stands around it.
 final class VirtualNode {
