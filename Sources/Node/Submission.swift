@@ -4,6 +4,7 @@
 import Coding
 import DAG
 import Identity
+import Mesh
 import Store
 import Wire
 
