@@ -121,7 +121,7 @@ extension Mesh {
       guard members[row].isAlive else { continue }
       if isSeated { happened(.becameMate(row)) }
       // It is told at once: the next probe may be far away.
-      ping(row, at: now)
+      if isScarce { tellFlags(to: row, at: now) }
     }
   }
 
@@ -132,6 +132,15 @@ extension Mesh {
     return (isGuest ? PingFrame.isGuest : 0) | (isFull ? PingFrame.isFull : 0)
       | (cell.isSettled ? PingFrame.isSettled : 0)
       | UInt16(cell.number & PingFrame.cellMask) << PingFrame.cellShift
+  }
+
+  /// Whether it may soon matter who has settled.
+  var isScarce: Bool { members.count * 2 > seatsMax }
+
+  /// Tells a member at once what pings say. Who is reached through others hears it with the next probe: those between
+  /// have no room for something to everybody at the same time.
+  mutating func tellFlags(to row: Int, at now: Instant) {
+    if !members[row].path.isRelayed { ping(row, at: now) }
   }
 
   /// Member `index` has told its flags.
@@ -257,7 +266,7 @@ extension Mesh {
       let isQuiet = now - max(cell.quietSince, cell.refusedAt) >= Limits.cellSettles
       if isQuiet, !cell.isSettled {
         cell.isSettled = true
-        for row in 0..<members.count where members[row].isMate { ping(row, at: now) }
+        for row in 0..<members.count where isScarce && members[row].isMate { tellFlags(to: row, at: now) }
       }
       return
     }

@@ -432,7 +432,8 @@ extension Mesh {
     else { return }
     changeState(row, to: .alive, at: now)
     // Who is back before it was missed knows nothing of what was under way, nor of anybody.
-    ping(row, at: now)
+    // Where seats are scarce each end soon knows whether the other one has settled.
+    if isScarce { tellFlags(to: row, at: now) }
     happened(member.isRestarted ? .restarted(row) : .joined(row))
     members[row].isRestarted = false
   }

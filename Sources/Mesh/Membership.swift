@@ -162,7 +162,8 @@ extension Mesh {
       // Doubling from 1 s: one attempt with back-off per destination. Turns go on when the pause grows no more.
       members[index].helloAttempts = member.helloAttempts < 7 ? member.helloAttempts + 1 : 4
       let pause = Interval.seconds(1 << UInt64(min(member.helloAttempts, 4)))
-      members[index].helloAt = now + min(pause, isRelay && member.isSeated ? Limits.retryRelayedEvery : Limits.retryEvery)
+      let longest = isRelay && member.isSeated ? Limits.retryRelayedEvery : Limits.retryEvery
+      members[index].helloAt = now + min(pause, longest)
       if isRelay, !isTurn { members[index].helloAt = now + Limits.relayTryAfter }
       // With the keys of before if there are any, which suffice when it was the way that failed.
       let isSameLife = member.session != 0 && member.sessionInstance == member.instance

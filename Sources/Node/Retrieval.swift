@@ -605,7 +605,7 @@ extension LightNode where Flash: ~Copyable {
     if retrievals[row].proxy < 0 {
       guard now < retrievals[row].crossUntil, retrievals[row].findingCount > 0 else { return request(row, at: now) }
       askContacts(row, at: now)
-    } else if isArriving(row) {
+    } else if isArriving(row, countsWhole: false) {
       retrievals[row].nextAt = now + patience(row)
     } else {
       // The question or the head of the answer was lost: all from the start, of what is not here.
@@ -738,11 +738,10 @@ extension LightNode where Flash: ~Copyable {
   }
 
   /// Whether a shard for it is on its way: a link that loses much only takes longer.
-  private func isArriving(_ row: Int) -> Bool {
+  private func isArriving(_ row: Int, countsWhole: Bool = true) -> Bool {
     for slot in 0..<arrivals.count where arrivals[slot].isUsed && self.row(of: arrivals[slot].transfer) == row {
       // One that is whole waits here for the others.
-      guard !arrivals[slot].isComplete else { continue }
-      return true
+      if countsWhole || !arrivals[slot].isComplete { return true }
     }
     return false
   }

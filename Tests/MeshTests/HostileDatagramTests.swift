@@ -72,7 +72,7 @@ import Wire
 
   @Test(arguments: 1...4 as ClosedRange<UInt64>) func whatWasHeardOnTheAirIsWorthNothing(_ seed: UInt64) {
     let (rig, target, traffic) = rig(seed: seed)
-    var replayed: UInt64 = 0
+    var replayed = target.counters["replayed"] ?? 0
     for datagram in traffic where type(of: datagram) == .sealed {
       let before = target.snapshot
       let places = [endpoint(100 + rig.random.below(5)), rig.nodes[1].endpoint]

@@ -162,4 +162,10 @@ import Testing
     #expect(Limits.segmentsMax <= Int(Int32.max))
     #expect(UInt64(Limits.storedForHoursMax) * 3_600_000_000 < UInt64.max / 1_000)
   }
+  @Test func whatPingsSayOfCellsHasBitsOfItsOwn() {
+    let flags = [1, PingFrame.isGuest, PingFrame.isFull, PingFrame.isSettled]
+    let number = UInt16(PingFrame.cellMask) << PingFrame.cellShift
+    #expect(flags.reduce(number, ^) == 0xff, "each bit once")
+    #expect(1 << PingFrame.everyShift == 0x100)
+  }
 }
