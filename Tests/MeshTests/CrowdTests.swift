@@ -11,7 +11,9 @@ import Wire
   static func crowd(_ count: Int, sessions: Int, seed: UInt64 = 1) -> MeshRig {
     let rig = MeshRig(seed: seed)
     rig.captures = false
-    for number in 0..<count { rig.add(number, peers: number == 0 ? [] : [0], members: count, sessions: sessions) }
+    // With rows for guests besides, so that all have a seat in one cell.
+    let members = count + max(4, count / 8)
+    for number in 0..<count { rig.add(number, peers: number == 0 ? [] : [0], members: members, sessions: sessions) }
     rig.run(for: .seconds(30)) { isComplete(rig) }
     return rig
   }
