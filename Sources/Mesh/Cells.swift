@@ -234,7 +234,7 @@ extension Mesh {
       happened(.dismissed(row))
     }
     queue.forget(member: row)
-    repeatRelays(through: row, at: now)
+    repeatRelays(through: row)
     endSession(row)
     changeState(row, to: .left, at: now)
   }

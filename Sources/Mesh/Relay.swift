@@ -212,7 +212,7 @@ extension Mesh {
     guard relays.usedCount > 0 else { return }
     for slot in 0..<relays.slots.count where relays.slots[slot].state == .sent {
       if now >= relays.slots[slot].dueAt {
-        repeatRelay(slot, at: now)
+        repeatRelay(slot)
       } else {
         tickAt = min(tickAt, relays.slots[slot].dueAt)
       }
@@ -220,20 +220,16 @@ extension Mesh {
   }
 
   /// What was sent to a neighbour that is none any more waits for another way.
-  mutating func repeatRelays(through neighbour: Int, at now: Instant) {
+  mutating func repeatRelays(through neighbour: Int) {
     for slot in 0..<relays.slots.count
     where relays.slots[slot].state == .sent && Int(relays.slots[slot].nextHop) == neighbour {
-      repeatRelay(slot, at: now)
+      repeatRelay(slot)
     }
   }
 
-  private mutating func repeatRelay(_ slot: Int, at now: Instant) {
-    let entry = relays.slots[slot]
-    guard entry.attempts < Limits.relayAttempts else {
+  private mutating func repeatRelay(_ slot: Int) {
+    guard relays.slots[slot].attempts < Limits.relayAttempts else {
       counters.relayLost += 1
-      // What was for the neighbour itself was news of ways or of members.
-      let hop = Int(entry.nextHop)
-      if entry.cameFrom < 0, entry.destination == members[hop].id.prefix { tellAgain(hop, at: now) }
       return forgetRelay(slot)
     }
     members[Int(relays.slots[slot].nextHop)].relaysSent -= 1

@@ -74,7 +74,7 @@ extension Mesh {
         tellRoutes(at: now + Limits.routesAfter)
       } else {
         linkLost(row, at: now)
-        repeatRelays(through: row, at: now)
+        repeatRelays(through: row)
       }
     }
   }
