@@ -73,6 +73,8 @@ public struct Member: BitwiseCopyable, Sendable {
   var isToldRoutes = false
   /// Datagrams to be passed on that have come from it and that it has not been told of.
   var relaysHeard: UInt8 = 0
+  /// Row of the keys that they came with: after handshakes that crossed, the two ends may go on with different ones.
+  var relaysHeardWith: UInt8 = 0
   /// Datagrams that it has not confirmed, and how many it may have.
   var relaysSent: UInt8 = 0
   var relayRoom = Limits.relayRoomFirst

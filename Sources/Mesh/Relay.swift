@@ -137,6 +137,7 @@ extension Mesh {
       return nil
     }
     members[index].relaysHeard = min(members[index].relaysHeard, .max - 1) + 1
+    members[index].relaysHeardWith = UInt8(cameWith)
     owesRelayed = true
     let datagram = reader.rest()
     guard head.destination != selfID.prefix else {
@@ -176,9 +177,10 @@ extension Mesh {
     }
     members[index].relayRoom = max(1, frame.room)
     for slot in 0..<relays.slots.count where relays.slots[slot].state == .sent {
-      guard Int(relays.slots[slot].session) == members[index].session, frame.has(relays.slots[slot].counter) else {
-        continue
-      }
+      // Counters are those of the keys that the frame came with.
+      guard Int(relays.slots[slot].nextHop) == index, Int(relays.slots[slot].session) == cameWith,
+        frame.has(relays.slots[slot].counter)
+      else { continue }
       // A busy neighbour is given more time at once, not with the next probe.
       if relays.slots[slot].attempts == 1 {
         noticeRoundTrip(index, UInt32(min((now - relays.slots[slot].sentAt).microseconds, 60_000_000)))
@@ -348,8 +350,10 @@ extension Mesh {
       // Of a few the newest 64 datagrams tell enough.
       let words = members[row].relaysHeard < 16 ? 1 : RelayedFrame.wordsMax
       members[row].relaysHeard = 0
-      let session = members[row].session
-      guard session != 0, members[row].isStraight else { continue }
+      let session = Int(members[row].relaysHeardWith)
+      guard members[row].isStraight, keys[session].state == .session, keys[session].id == members[row].id else {
+        continue
+      }
       let window = keys[session].window
       let room = UInt8(min(255, relays.freeCount))
       let frame = RelayedFrame(end: window.end, came: window.newest, words: words, room: room)

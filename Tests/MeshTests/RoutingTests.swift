@@ -137,6 +137,28 @@ import Wire
     }
   }
 
+  /// After handshakes that crossed, one end may go on with the keys that are the former ones to the other.
+  @Test func whatComesWithEitherKeysIsConfirmed() throws {
+    let rig = MeshRig.linked(2)
+    let (first, second) = (rig.nodes[0], rig.nodes[1])
+    rig.run(for: .seconds(3))
+    let (there, back) = (row(first, second), row(second, first))
+    let id = first.mesh.members[there].id
+    first.mesh.initiate(to: id, at: first.mesh.members[there].path, now: rig.now)
+    rig.run(for: .seconds(1))
+    let member = second.mesh.members[back]
+    try #require(member.session != 0 && member.formerSession != 0)
+    second.mesh.members[back].session = member.formerSession
+    second.mesh.members[back].formerSession = member.session
+    for (node, other) in [(first, there), (second, back)] {
+      rig.captured = []
+      node.mesh.sendSurely(.routes, contentBytes: 0, to: other) { _ in }
+      rig.run(for: .milliseconds(500))
+      #expect(node.mesh.relays.usedCount == 0)
+      #expect(rig.captured.count { $0.frames.contains { $0.type == .relay } } == 1, "sent once")
+    }
+  }
+
   @Test func whoComesNearIsReachedStraight() {
     var links = Self.line(3)
     let rig = Self.rig(3) { links }
