@@ -70,11 +70,11 @@ struct RelayQueue: ~Copyable {
     usedCount -= 1
   }
 
-  /// Whether neighbour `row` has brought as much as one may.
-  func isFull(of row: Int) -> Bool {
+  /// How many more datagrams neighbour `row` may bring.
+  func room(for row: Int) -> Int {
     var count = 0
     for slot in 0..<slots.count where slots[slot].state != .free && Int(slots[slot].cameFrom) == row { count += 1 }
-    return count >= Limits.relaySlotsPerNeighbour
+    return max(0, Limits.relaySlotsPerNeighbour - count)
   }
 
   /// A free slot, for a datagram of `byteCount` bytes that is then to be written.
@@ -248,7 +248,7 @@ extension Mesh {
   /// Room for a datagram of `byteCount` bytes, which is then to be written. Nil, and counted, when there is none for its
   /// source or its neighbour: that one has as much as anybody.
   private mutating func claimRelay(_ head: RelayHead, cameFrom: Int, byteCount: Int) -> Int? {
-    let isOver = cameFrom >= 0 && relays.isFull(of: cameFrom)
+    let isOver = cameFrom >= 0 && relays.room(for: cameFrom) == 0
     let newest = relays.freeCount == 0 && !isOver ? relays.newestOfLargest(other: head.source) : nil
     if let newest {
       counters.relayFull += 1
@@ -355,7 +355,8 @@ extension Mesh {
         continue
       }
       let window = keys[session].window
-      let room = UInt8(min(255, relays.freeCount))
+      // Half of what is free: what has come and finds no room is lost, because it counts as come.
+      let room = UInt8(min(relays.room(for: row), relays.freeCount / 2))
       let frame = RelayedFrame(end: window.end, came: window.newest, words: words, room: room)
       seal(session, plainBytes: frame.byteCount + 3, into: &writer) {
         $0.u8(FrameType.relayed.code)

@@ -285,7 +285,7 @@ extension LightNode where Flash: ~Copyable {
   }
 
   /// How long those who were asked may take before all the others are asked too.
-  private mutating func patience(_ row: Int) -> Interval {
+  mutating func patience(_ row: Int) -> Interval {
     var slowest: UInt64 = 0
     for index in 0..<mesh.members.count where retrievals[row].pending.contains(.member(index)) {
       slowest = max(slowest, UInt64(mesh.members[index].roundTripMicroseconds))
@@ -334,7 +334,7 @@ extension LightNode where Flash: ~Copyable {
     return row
   }
 
-  private mutating func wantShard(
+  mutating func wantShard(
     _ row: Int, from member: Int, index: UInt8 = WantShardFrame.anyIndex, at now: Instant
   ) {
     mesh.asks(member, at: now)
@@ -420,52 +420,6 @@ extension LightNode where Flash: ~Copyable {
     if verdict == .absent { retrievals[row].denied.insert(.member(member)) }
     if retrievals[row].stage == .asking { ask(row, at: now) }
     if retrievals[row].stage == .crossing, Int(retrievals[row].proxy) == member { wantNext(row, at: now) }
-  }
-
-  /// Who has signed that it holds a shard of the bundle and now says that it has none, did not store it or lost it.
-  /// O(vertices in the ring), once for a retrieval in which anybody said so.
-  private mutating func blameDeniers(_ retrieval: Retrieval) {
-    var deniers = retrieval.denied
-    for member in 0..<mesh.members.count where deniers.contains(.member(member)) {
-      guard hasReceipt(of: mesh.members[member].id, for: retrieval.bundle) else { continue }
-      mesh.blame(member)
-      deniers.remove(.member(member))
-    }
-    guard !deniers.isEmpty else { return }
-    for slot in 0..<ring.capacity {
-      guard let record = try? RecordView(ring.record(slot), bodyAtMost: Limits.vertexBodyBytes),
-        let vertex = try? VertexView(record.body)
-      else { continue }
-      var items = vertex.allItems
-      while let item = items.next() {
-        guard item.tag == .certificate, let certificate = try? CertificateView(item.content),
-          certificate.bundle == retrieval.bundle
-        else { continue }
-        for position in 0..<certificate.count {
-          let receipt = certificate.receipt(position)
-          guard let member = mesh.members.index(of: receipt.holder), deniers.contains(.member(member)),
-            network.isValid(receipt, for: certificate.bundle)
-          else { continue }
-          mesh.blame(member)
-          deniers.remove(.member(member))
-        }
-      }
-    }
-  }
-
-  /// Whether a node has signed that it holds a shard of the bundle, as far as this node remembers it.
-  private func hasReceipt(of holder: NodeID, for bundle: Digest) -> Bool {
-    if mend.wantsReceipts, mend.bundle == bundle {
-      for index in 0..<8 where mend.receiptMask & 1 << UInt8(index) != 0 {
-        if mend.receipts[index].holder == holder { return true }
-      }
-    }
-    for slot in 0..<leaving.count where leaving[slot].isUsed && leaving[slot].bundle == bundle {
-      for index in 0..<8 where leaving[slot].receiptMask & 1 << UInt8(index) != 0 {
-        if leaving[slot].receipts[index].holder == holder { return true }
-      }
-    }
-    return false
   }
 
   mutating func retrievalLost(_ member: Int, at now: Instant) {
@@ -555,76 +509,19 @@ extension LightNode where Flash: ~Copyable {
     }
   }
 
-  // MARK: Other cells
-
-  /// The own cell has not got it, as it seems: other cells are asked, once, before the last resort.
-  private mutating func goBeyond(_ row: Int, at now: Instant) {
-    let isAsked = retrievals[row].crossUntil != .never
-    if isAsked || retrievals[row].isInternal || retrievals[row].wantsShards || !cross(row, at: now) {
-      request(row, at: now)
-    }
-  }
-
-  /// A contact has looked for it in its cell.
-  private mutating func foundElsewhere(
-    _ row: Int, _ found: borrowing FoundFrame, from member: Int, at now: Instant
-  ) {
-    guard retrievals[row].proxy < 0 else { return }
-    if found.state == .holds, retrievals[row].bundle.isZero || found.bundle == retrievals[row].bundle {
-      retrievals[row].bundle = found.bundle
-      retrievals[row].k = Int(found.redundancy.dataShards)
-      retrievals[row].n = Int(found.redundancy.shards)
-      for index in 0..<retrievals[row].n { retrievals[row].holders[index] = found.holder(index) }
-      retrievals[row].proxy = Int16(member)
-      retrievals[row].nextOfProxy = 0
-      // What it has is asked for one by one, beginning with what it has named.
-      wantShard(row, from: member, index: found.index, at: now)
-      retrievals[row].nextAt = now + patience(row)
-    } else if retrievals[row].findingCount == 0 {
-      request(row, at: now)
-    }
-  }
-
-  /// The next shard from the member that hands them on; it says at once which ones it has not got.
-  private mutating func wantNext(_ row: Int, at now: Instant) {
-    let retrieval = retrievals[row]
-    guard retrieval.proxy >= 0, retrieval.pendingCount == 0 else { return }
-    var next = retrieval.nextOfProxy
-    while retrieval.has(next) { next += 1 }
-    guard Int(next) < retrieval.n else {
-      // It has let go of what it had: it looks again.
-      if now >= retrieval.crossUntil || !cross(row, at: now) { request(row, at: now) }
-      return
-    }
-    retrievals[row].nextOfProxy = next + 1
-    wantShard(row, from: Int(retrieval.proxy), index: next, at: now)
-    retrievals[row].nextAt = now + patience(row)
-  }
-
-  private mutating func crossOn(_ row: Int, at now: Instant) {
-    if retrievals[row].proxy < 0 {
-      guard now < retrievals[row].crossUntil, retrievals[row].findingCount > 0 else { return request(row, at: now) }
-      askContacts(row, at: now)
-    } else if isArriving(row, countsWhole: false) {
-      retrievals[row].nextAt = now + patience(row)
-    } else {
-      // The question or the head of the answer was lost: all from the start, of what is not here.
-      retrievals[row].nextOfProxy = 0
-      retrievals[row].pending = PlaceSet()
-      retrievals[row].pendingCount = 0
-      wantNext(row, at: now)
-    }
-  }
-
   // MARK: The last resort
 
-  private mutating func request(_ row: Int, at now: Instant) {
-    guard retrievals[row].stage != .requesting, !retrievals[row].wantsShards, mesh.mateCount > 0, canSign
-    else {
+  mutating func request(_ row: Int, at now: Instant) {
+    guard retrievals[row].stage != .requesting, !retrievals[row].wantsShards, mesh.mateCount > 0 else {
       giveUp(row, at: now)
       return
     }
     retrievals[row].stage = .requesting
+    guard canSign else {
+      // Who has just begun its life asks nobody this way, but may have asked who holds it and not been answered.
+      retrievals[row].nextAt = now + .milliseconds(200)
+      return
+    }
     let target = retrievals[row].target
     announce(.repairRequest, bodyBytes: 32, at: now) { RepairRequest(target: target).emit(into: &$0) }
     retrievals[row].nextAt = now + .milliseconds(600)
@@ -723,7 +620,7 @@ extension LightNode where Flash: ~Copyable {
       case .crossing: crossOn(row, at: now)
       case .requesting:
         // Something is known, or somebody has not answered: once more from the start, until the deadline.
-        if retrievals[row].k > 0 || retrievals[row].findingCount > 0 {
+        if retrievals[row].k > 0 || retrievals[row].findingCount > 0 || isArriving(row) {
           retrievals[row].asked = PlaceSet()
           retrievals[row].pendingCount = 0
           retrievals[row].hasAskedAll = false
@@ -738,7 +635,7 @@ extension LightNode where Flash: ~Copyable {
   }
 
   /// Whether a shard for it is on its way: a link that loses much only takes longer.
-  private func isArriving(_ row: Int, countsWhole: Bool = true) -> Bool {
+  func isArriving(_ row: Int, countsWhole: Bool = true) -> Bool {
     for slot in 0..<arrivals.count where arrivals[slot].isUsed && self.row(of: arrivals[slot].transfer) == row {
       // One that is whole waits here for the others.
       if countsWhole || !arrivals[slot].isComplete { return true }

@@ -201,4 +201,63 @@ extension LightNode where Flash: ~Copyable {
     }
     retrievals[row].nextAt = now + max(Limits.crossRepeatAfter, Interval(microseconds: 2 * fastestRoundTrip))
   }
+
+  /// The own cell has not got it, as it seems: other cells are asked, once, before the last resort.
+  mutating func goBeyond(_ row: Int, at now: Instant) {
+    let isAsked = retrievals[row].crossUntil != .never
+    if isAsked || retrievals[row].isInternal || retrievals[row].wantsShards || !cross(row, at: now) {
+      request(row, at: now)
+    }
+  }
+
+  /// A contact has looked for it in its cell.
+  mutating func foundElsewhere(
+    _ row: Int, _ found: borrowing FoundFrame, from member: Int, at now: Instant
+  ) {
+    guard retrievals[row].proxy < 0 else { return }
+    if found.state == .holds, retrievals[row].bundle.isZero || found.bundle == retrievals[row].bundle {
+      retrievals[row].bundle = found.bundle
+      retrievals[row].k = Int(found.redundancy.dataShards)
+      retrievals[row].n = Int(found.redundancy.shards)
+      for index in 0..<retrievals[row].n { retrievals[row].holders[index] = found.holder(index) }
+      retrievals[row].proxy = Int16(member)
+      retrievals[row].nextOfProxy = 0
+      // What it has is asked for one by one, beginning with what it has named.
+      wantShard(row, from: member, index: found.index, at: now)
+      retrievals[row].nextAt = now + patience(row)
+    } else if retrievals[row].findingCount == 0 {
+      request(row, at: now)
+    }
+  }
+
+  /// The next shard from the member that hands them on; it says at once which ones it has not got.
+  mutating func wantNext(_ row: Int, at now: Instant) {
+    let retrieval = retrievals[row]
+    guard retrieval.proxy >= 0, retrieval.pendingCount == 0 else { return }
+    var next = retrieval.nextOfProxy
+    while retrieval.has(next) { next += 1 }
+    guard Int(next) < retrieval.n else {
+      // It has let go of what it had: it looks again.
+      if now >= retrieval.crossUntil || !cross(row, at: now) { request(row, at: now) }
+      return
+    }
+    retrievals[row].nextOfProxy = next + 1
+    wantShard(row, from: Int(retrieval.proxy), index: next, at: now)
+    retrievals[row].nextAt = now + patience(row)
+  }
+
+  mutating func crossOn(_ row: Int, at now: Instant) {
+    if retrievals[row].proxy < 0 {
+      guard now < retrievals[row].crossUntil, retrievals[row].findingCount > 0 else { return request(row, at: now) }
+      askContacts(row, at: now)
+    } else if isArriving(row, countsWhole: false) {
+      retrievals[row].nextAt = now + patience(row)
+    } else {
+      // The question or the head of the answer was lost: all from the start, of what is not here.
+      retrievals[row].nextOfProxy = 0
+      retrievals[row].pending = PlaceSet()
+      retrievals[row].pendingCount = 0
+      wantNext(row, at: now)
+    }
+  }
 }

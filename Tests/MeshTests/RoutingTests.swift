@@ -137,6 +137,30 @@ import Wire
     }
   }
 
+  /// What a relay cannot keep is lost, because it counts as come: it must not say that it takes more than it does.
+  @Test(arguments: 1...3 as ClosedRange<UInt64>) func aRelayTakesWhatItHasAllowed(_ seed: UInt64) {
+    let rig = Self.rig(3, seed: seed) { Self.line(3) }
+    rig.captures = false
+    rig.run(for: .seconds(10)) { knowAll(rig) }
+    // What goes on from the relay must often be sent again, so that it keeps as much as it may.
+    rig.lossPercent = 30
+    let (first, relay, last) = (rig.nodes[0], rig.nodes[1], rig.nodes[2])
+    for node in rig.nodes { node.frames = [] }
+    var sent = 0
+    for _ in 0..<2_000 {
+      while first.mesh.hasBulkRoom(for: row(first, last)) {
+        first.mesh.send(.receipt, contentBytes: 1_000, to: row(first, last)) { $0.fill(1_000) { _ in } }
+        rig.run(for: Interval(microseconds: 1))
+        sent += 1
+      }
+      rig.run(for: .milliseconds(1))
+    }
+    rig.run(for: .seconds(3))
+    #expect(sent > 500)
+    #expect(relay.mesh.counters.relayFull == 0, "seed \(seed)")
+    #expect(last.frames.count { $0.type == .receipt } * 100 >= sent * 98, "seed \(seed)")
+  }
+
   /// After handshakes that crossed, one end may go on with the keys that are the former ones to the other.
   @Test func whatComesWithEitherKeysIsConfirmed() throws {
     let rig = MeshRig.linked(2)
