@@ -111,21 +111,23 @@ static void arriveFirst(void) {
 
 // MARK: The rules
 
-static void carry(struct frame *frame, int from, int to, uint64_t at) {
+// Gives the time when the frame has left the sender; 0 when it never does.
+static uint64_t carry(struct frame *frame, int from, int to, uint64_t at) {
   struct link *link = &links[from][to];
-  if (!link->isHeard) return;
+  if (!link->isHeard) return 0;
   // Each frame takes the same number of rolls, so that its fate does not depend on those before it.
   double loss = roll(&link->dice), jitter = roll(&link->dice), duplicate = roll(&link->dice);
-  if (loss < link->loss || (link->period && (at - link->since) % link->period < link->down)) return;
+  if (loss < link->loss || (link->period && (at - link->since) % link->period < link->down)) return at;
   if (link->rate) {
     if (link->freeAt < at) link->freeAt = at;
-    if ((link->freeAt - at) * link->rate / 8000000 + frame->length > link->queue) return;
+    if ((link->freeAt - at) * link->rate / 8000000 + frame->length > link->queue) return 0;
     link->freeAt += (uint64_t)frame->length * 8000000 / link->rate;
     at = link->freeAt;
   }
-  at += link->delay + (uint64_t)(jitter * link->jitter);
-  depart(frame, to, at);
-  if (duplicate < link->duplicate) depart(frame, to, at);
+  uint64_t arrival = at + link->delay + (uint64_t)(jitter * link->jitter);
+  depart(frame, to, arrival);
+  if (duplicate < link->duplicate) depart(frame, to, arrival);
+  return at;
 }
 
 static void count(struct tap *tap, const unsigned char *bytes, unsigned length) {
@@ -149,8 +151,10 @@ static void take(int from, uint64_t at) {
     frame->references = 1;
     count(&taps[from], bytes, frame->length = length);
     int isForAll = bytes[0] & 1, only = memcmp(bytes, prefix, 5) == 0 ? bytes[5] : -1;
-    for (int to = 0; to < tapCount; to++)
-      if (to != from && (isForAll || to == only || taps[to].overhears)) carry(frame, from, to, at);
+    // A listener hears what is in the air, not what waits before the link of whom it is for.
+    uint64_t leftAt = only >= 0 && only < tapCount && only != from ? carry(frame, from, only, at) : at;
+    for (int to = 0; leftAt && to < tapCount; to++)
+      if (to != from && to != only && (isForAll || taps[to].overhears)) carry(frame, from, to, leftAt);
     release(frame);
   }
 }
