@@ -85,6 +85,9 @@ public struct Member: BitwiseCopyable, Sendable {
   var isMissed = false
   /// Digest of the members that it knows to be there, as it last said.
   var membersDigest: UInt32 = 0
+  /// Row of the mate that it was told of last. Each member has one of its own: taking turns over all of them, each could
+  /// hear of the same few for ever.
+  var lastTold: UInt16 = 0
   var helloAt = Instant.zero
   var helloAttempts: UInt8 = 0
   /// Busy share as it last said, in 1/255.

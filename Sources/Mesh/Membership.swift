@@ -396,8 +396,8 @@ extension Mesh {
       let answer = outgoingPing(frame.number, for: index)
       send(.acknowledge, contentBytes: PingFrame.byteCount, to: index) { answer.emit(into: &$0) }
     }
-    // Pairs of many meet seldom: each time both tell.
-    if isCrowded { tellWhoIsThere(to: index, at: now) }
+    // Who is asked tells too: it may be the one that knows more, and never begin. Pairs of many meet seldom: both tell.
+    if isCrowded || !isAnswer { tellWhoIsThere(to: index, at: now) }
   }
 
   /// Member `index` asks for, answers or tells of a probe.
@@ -468,9 +468,12 @@ extension Mesh {
     guard takeBackground(Limits.nodeRecordBytes, at: now) else { return }
     // One of the two lacks somebody, or the way there.
     if members[index].isNeighbour, !isCrowded, foreignCount == 0 { tellAgain(index, at: now) }
+    var row = Int(members[index].lastTold)
     for _ in 0..<members.count {
-      gossipCursor = (gossipCursor + 1) % members.count
-      if gossipCursor != index, members[gossipCursor].isMate { return tell(index, about: gossipCursor) }
+      row = (row + 1) % members.count
+      guard row != index, members[row].isMate else { continue }
+      members[index].lastTold = UInt16(row)
+      return tell(index, about: row)
     }
   }
 }

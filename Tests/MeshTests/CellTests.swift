@@ -69,6 +69,14 @@ import Wire
     #expect((2...3).contains(cells(rig).count))
   }
 
+  /// The smallest tables, one node more than they hold.
+  @Test(arguments: 1...16) func oneNodeTooMany(_ seed: UInt64) {
+    let rig = MeshRig(seed: seed)
+    for number in 0..<9 { rig.add(number, peers: number == 0 ? [] : [0], members: 8) }
+    settle(rig, within: .seconds(60))
+    #expect(cells(rig).count == 2)
+  }
+
   /// Other cells, and four rows for guests: not each node always knows somebody of each.
   @Test(.enabled(if: isLong)) func muchMoreThanTwoTables() {
     let rig = MeshRig(seed: 1)
