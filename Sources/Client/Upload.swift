@@ -13,7 +13,7 @@ public struct Upload: ~Copyable {
   /// that wait for their turn.
   private static let window = 3 * Limits.leavingMax
   /// A record that stays refused is given up after this, so that there is time to undo within 30 s.
-  private static let refusedFor = Interval.seconds(25)
+  private static let refusedFor = Limits.placeTimeout
   private static let inputBytes = 262_144
 
   struct Slot: BitwiseCopyable {

@@ -368,8 +368,8 @@ public enum Limits {
   public static let getTimeout = Interval.milliseconds(2_500)
   /// A get whose shards are on their way is given up by then.
   public static let getTimeoutMax = Interval.seconds(15)
-  /// A put that stays refused fails by then.
-  public static let placeTimeout = Interval.seconds(25)
+  /// A bundle that stays refused fails by then: within 30 s a client has also let go of what was stored before.
+  public static let placeTimeout = Interval.seconds(20)
   /// A holder that has not answered an offer is passed over after this.
   public static let offerTimeout = Interval.milliseconds(1_500)
   /// After this long without a certificate the first-ranked living holder finishes an absent author's bundle.

@@ -119,11 +119,11 @@ private func describe(_ upload: borrowing Upload, name: RawSpan, _ elapsed: Inte
 
 /// Lets go of what was stored and says in one line what happened.
 private func undo(_ upload: inout Upload, name: RawSpan, _ trouble: Trouble) -> Int32 {
-  // The whole of a refused put ends within 30 s, of which the refusal took 25; much that is stored takes longer.
+  // The whole of a refused put ends within 30 s, of which the refusal took 20; much that is stored takes longer.
   let now = monotonicNow()
   let isInterrupted = trouble == .connection(.interrupted)
   let patience = now + .seconds(isInterrupted ? 10 : 2)
-  let deadline = patience + .seconds(2 + upload.storedRecords / 500)
+  let deadline = patience + .seconds(6 + upload.storedRecords / 500)
   var released: UInt64 = 0
   var rest: Trouble?
   do throws(Trouble) {
