@@ -396,8 +396,9 @@ extension Mesh {
       let answer = outgoingPing(frame.number, for: index)
       send(.acknowledge, contentBytes: PingFrame.byteCount, to: index) { answer.emit(into: &$0) }
     }
-    // Who is asked tells too: it may be the one that knows more, and never begin. Pairs of many meet seldom: both tell.
-    if isCrowded || !isAnswer { tellWhoIsThere(to: index, at: now) }
+    // Pairs of many meet seldom: each time both tell. Where there are guests, who is asked tells too: those with fewer
+    // rows look more often, so that the one that knows all its mates may never begin.
+    if isCrowded || !isAnswer && foreignCount > 0 { tellWhoIsThere(to: index, at: now) }
   }
 
   /// Member `index` asks for, answers or tells of a probe.

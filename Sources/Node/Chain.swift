@@ -75,6 +75,8 @@ extension LightNode where Flash: ~Copyable {
   /// Makes room in the next vertex for an item, publishing what is collected when it does not fit.
   mutating func addItem(_ tag: ItemTag, bytes: Int, at now: Instant, _ emit: (inout ByteWriter) -> Void) {
     if !builder.fits(bytes) { publish(at: now) }
+    // Who may not sign, because its card was cloned, empties the builder no more: what finds no room is not told.
+    guard builder.fits(bytes) else { return }
     builder.add(tag, bytes: bytes, emit)
     publishAt = min(publishAt, now + Limits.announceAfter)
   }
