@@ -111,10 +111,10 @@ static void arriveFirst(void) {
 
 // MARK: The rules
 
-// Gives the time when the frame has left the sender; 0 when it never does.
+// Gives the time when the frame has left the sender, whoever hears it; 0 when it never does.
 static uint64_t carry(struct frame *frame, int from, int to, uint64_t at) {
   struct link *link = &links[from][to];
-  if (!link->isHeard) return 0;
+  if (!link->isHeard) return at;
   // Each frame takes the same number of rolls, so that its fate does not depend on those before it.
   double loss = roll(&link->dice), jitter = roll(&link->dice), duplicate = roll(&link->dice);
   if (loss < link->loss || (link->period && (at - link->since) % link->period < link->down)) return at;
