@@ -42,15 +42,18 @@ struct Errand: BitwiseCopyable {
   var nextAt = Instant.never
 }
 
-/// A release or a renewal that was heard: whoever wrote it must be the author of the bundle, and only the log knows
-/// who that is.
+/// Something that the log is to be told when it has time. Whoever wrote a release or a renewal must be the author of
+/// the bundle, and only the log knows who that is.
 struct Word: BitwiseCopyable {
+  enum Purpose: BitwiseCopyable { case release, renew, outboxDone }
   static let countMax = 256
   /// How many errands they take at the same time, so that the others have room.
   static let errandsMax = 16
-  var bundle = Digest.zero
+  var purpose = Purpose.release
+  /// A bundle, or the transaction that is done.
+  var target = Digest.zero
   var author = NodeID.zero
-  /// Hours for a renewal; 0 for a release.
+  /// For a renewal.
   var hours: UInt32 = 0
 }
 
@@ -86,30 +89,46 @@ extension LightNode where Flash: ~Copyable {
     return false
   }
 
-  /// Takes on a release or a renewal, in its turn: a large file is let go with many of them at once.
+  /// Takes on a release (`hours` is 0) or a renewal, in its turn: a large file is let go with many of them at once.
   mutating func heardWord(_ bundle: Digest, author: NodeID, hours: UInt32 = 0, at now: Instant) {
     guard store.holds(.shard, bundle) else { return }
+    addWord(Word(purpose: hours == 0 ? .release : .renew, target: bundle, author: author, hours: hours))
+  }
+
+  /// Ends the outbox record of a transaction, now or when the log has time.
+  mutating func finishOutbox(_ transaction: Digest) {
+    if store.finishOutbox(transaction, ticket: 0) == .busy {
+      addWord(Word(purpose: .outboxDone, target: transaction))
+    }
+  }
+
+  private mutating func addWord(_ word: Word) {
     guard wordCount < words.count else {
       statistics.errandsRefused += 1
       return
     }
-    words[(wordHead + wordCount) % words.count] = Word(bundle: bundle, author: author, hours: hours)
+    words[(wordHead + wordCount) % words.count] = word
     wordCount += 1
   }
 
-  /// Looks up the next releases and renewals.
+  /// Passes on the next words, as long as the log takes them.
   mutating func startWords(at now: Instant) {
     guard wordCount > 0 else { return }
     var used = 0
     for row in 0..<errands.count where errands[row].isUsed { used += 1 }
-    while wordCount > 0, used < Word.errandsMax {
+    while wordCount > 0 {
       let word = words[wordHead]
+      if word.purpose == .outboxDone {
+        guard store.finishOutbox(word.target, ticket: 0) != .busy else { return }
+      } else {
+        guard used < Word.errandsMax else { return }
+        used += 1
+        _ = startErrand(
+          word.purpose == .release ? .release : .renew, member: 0, target: word.target, author: word.author,
+          hours: word.hours, at: now)
+      }
       wordHead = (wordHead + 1) % words.count
       wordCount -= 1
-      used += 1
-      _ = startErrand(
-        word.hours == 0 ? .release : .renew, member: 0, target: word.bundle, author: word.author,
-        hours: word.hours, at: now)
     }
   }
 
@@ -129,8 +148,16 @@ extension LightNode where Flash: ~Copyable {
       errandEmpty(row)
       return
     }
-    errands[row].isStarted = answer == .started
-    errands[row].nextAt = answer == .started ? .never : now + .milliseconds(2)
+    guard answer == .started else { return runLater(row, at: now) }
+    errands[row].isStarted = true
+    errands[row].nextAt = .never
+  }
+
+  /// The store is busy: it is asked again.
+  private mutating func runLater(_ row: Int, at now: Instant) {
+    errands[row].isUsed = true
+    errands[row].isStarted = false
+    errands[row].nextAt = now + .milliseconds(2)
   }
 
   /// Starts errands that found the store busy; speaks for those whose turn has come.
@@ -219,11 +246,12 @@ extension LightNode where Flash: ~Copyable {
     case .release:
       guard shard.head.record.author == errand.author else { return }
       unwatch(bundle)
-      _ = store.release(bundle, ticket: 0)
+      guard store.release(bundle, ticket: 0) != .busy else { return runLater(ticket.index, at: now) }
       statistics.bundlesReleased += 1
     case .renew:
       guard shard.head.record.author == errand.author else { return }
-      _ = store.renew(bundle, expiryHours: poweredHours &+ errand.hours, ticket: 0)
+      let answer = store.renew(bundle, expiryHours: poweredHours &+ errand.hours, ticket: 0)
+      if answer == .busy { runLater(ticket.index, at: now) }
     case .acknowledge:
       errands[ticket.index].bundle = bundle
       // The holder of the first shard speaks at once, the others a tenth of a second later each.

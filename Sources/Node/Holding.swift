@@ -336,7 +336,9 @@ extension LightNode where Flash: ~Copyable {
 
   /// Lets an own bundle go: here at once, elsewhere by a signed release.
   mutating func releaseOwn(_ bundle: Digest, at now: Instant) {
-    if store.holds(.shard, bundle) { _ = store.release(bundle, ticket: 0) }
+    if store.holds(.shard, bundle), store.release(bundle, ticket: 0) == .busy {
+      heardWord(bundle, author: identity.publicKey, at: now)
+    }
     announce(.release, bodyBytes: 32, at: now) { Release(bundle: bundle).emit(into: &$0) }
   }
 

@@ -389,7 +389,7 @@ extension LightNode where Flash: ~Copyable {
     statistics.transactionsDurable += UInt64(leaving[slot].waiterCount)
     for index in 0..<leaving[slot].waiterCount {
       let waiter = leavingWaiters[slot * Limits.bundleTransactionsMax + index]
-      if waiter.isInOutbox { _ = store.finishOutbox(waiter.transaction, ticket: 0) }
+      if waiter.isInOutbox { finishOutbox(waiter.transaction) }
       answerStored(slot, index, isLast: false)
     }
   }

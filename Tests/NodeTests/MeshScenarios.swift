@@ -187,6 +187,48 @@ import Wire
     #expect(mesh.failure(get, at: 3) == .notFound)
   }
 
+  /// Whose log takes nothing at the moment, because its flash is slow and other shards arrive, lets go all the same.
+  @Test(arguments: [UInt64(1), 2]) func releaseLetsEveryShardGoWhileTheLogIsBusy(_ seed: UInt64) throws {
+    let mesh = VirtualMesh(nodes: 5, seed: seed)
+    mesh.run(for: .seconds(3))
+    var bundles: [Digest] = []
+    for _ in 0..<60 {
+      let body = mesh.random.bytes(Limits.payloadBytes)
+      bundles.append(
+        try #require(mesh.stored(mesh.submit(body, flags: [.full, .flush], to: 0), at: 0)).location.bundle)
+    }
+    for node in 1..<5 { mesh.nodes[node].flashTakes = .milliseconds(100) }
+    for bundle in bundles {
+      mesh.submit(mesh.random.bytes(Limits.payloadBytes), flags: [.durable, .flush], to: 4)
+      let request = mesh.submit(array(bundle), kind: .release, flags: [.accepted], to: 0)
+      try #require(mesh.wait(request, at: 0, for: .seconds(5))?.type == .accepted)
+    }
+    mesh.run(for: .seconds(20))
+    for node in 0..<5 {
+      let left = bundles.count { mesh.nodes[node].node.store.holds(.shard, $0) }
+      #expect(left == 0, "node \(node)")
+    }
+  }
+
+  /// What has become durable while the log took nothing is not in the outbox any more when it does: it would be
+  /// bundled again after the next start.
+  @Test(arguments: [UInt64(1), 2]) func theOutboxEmptiesAlthoughTheLogIsBusy(_ seed: UInt64) throws {
+    let mesh = VirtualMesh(nodes: 5, seed: seed)
+    mesh.run(for: .seconds(3))
+    mesh.nodes[0].flashTakes = .milliseconds(100)
+    for _ in 0..<150 {
+      mesh.submit(mesh.random.bytes(2_000), flags: [.accepted, .durable], to: 0)
+      mesh.submit(mesh.random.bytes(Limits.payloadBytes), flags: [.durable, .flush], to: 4)
+      mesh.run(for: .milliseconds(20))
+    }
+    mesh.run(for: .seconds(20))
+    #expect(mesh.status("transactions.durable", of: 0) > 50)
+    mesh.kill(0)
+    mesh.restart(0, epoch: 2)
+    mesh.run(for: .seconds(5))
+    #expect(mesh.status("transactions.replayed", of: 0) == 0)
+  }
+
   @Test func foreignReleasesAreIgnored() throws {
     let mesh = mesh(5)
     let body = mesh.random.bytes(2_000)

@@ -23,6 +23,8 @@ final class VirtualNode {
   var answers: [(client: UInt32, message: [UInt8])] = []
   var log: [String] = []
   var flashEndsAt: Instant?
+  /// How long an operation of the flash takes at least; at most three times that.
+  var flashTakes = Interval(microseconds: 200)
   /// When the node is to be woken, as it said after the last input.
   var deadline = Instant.zero
 
@@ -185,7 +187,8 @@ final class VirtualMesh {
       }
     }
     if runner.medium.pendingCount > 0 && runner.flashEndsAt == nil {
-      runner.flashEndsAt = now + Interval(microseconds: 200 + random.next() % 400)
+      runner.flashEndsAt =
+        now + runner.flashTakes + Interval(microseconds: random.next() % (2 * runner.flashTakes.microseconds))
     }
     runner.deadline = runner.node.nextDeadline
   }
