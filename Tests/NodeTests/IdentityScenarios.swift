@@ -15,6 +15,7 @@ import Wire
   /// Two nodes with one key speak in two parts of a mesh that cannot hear each other, and then can.
   @Test(arguments: 1...3 as ClosedRange<UInt64>) func aClonedCardIsNoticedByEverybody(_ seed: UInt64) throws {
     let mesh = VirtualMesh(nodes: 3, seed: seed)
+    mesh.isBlocked = { from, to, _ in (from < 3) != (to < 3) }
     for place in 3..<6 {
       mesh.add(cloneOf: place == 5 ? 1 : nil) { configuration in
         configuration.peers[0] = VirtualMesh.endpoint(3)
@@ -23,7 +24,6 @@ import Wire
         configuration.peerCount = 1
       }
     }
-    mesh.isBlocked = { from, to, _ in (from < 3) != (to < 3) }
     mesh.run(for: .seconds(4))
     for part in [1, 5] {
       for _ in 0..<3 {
@@ -31,6 +31,8 @@ import Wire
           mesh.stored(mesh.submit(mesh.random.bytes(60), flags: [.full, .flush], to: part), at: part))
       }
     }
+    // In two epochs nothing is said twice: then only the two themselves notice.
+    try #require(mesh.status("node.epoch", of: 1) == mesh.status("node.epoch", of: 5))
     let honest = [0, 2, 3, 4]
     for index in honest { #expect(mesh.status("dag.equivocations", of: index) == 0) }
     mesh.isBlocked = nil
@@ -45,6 +47,18 @@ import Wire
         mesh.stored(mesh.submit(mesh.random.bytes(500), flags: [.full, .flush], to: author), at: author))
       #expect(!stored.holders.contains(mesh.nodes[1].id))
     }
+  }
+
+  /// Nothing empties the vertex of a node that does not sign any more: what finds no room in it is not told.
+  @Test func aClonedCardWithMuchToTellGoesOn() {
+    let mesh = VirtualMesh(nodes: 3, seed: 1)
+    mesh.run(for: .seconds(3))
+    let made = mesh.status("dag.made", of: 1)
+    mesh.nodes[1].node.isCloned = true
+    for _ in 0..<100 { mesh.nodes[1].node.addItem(.certificate, bytes: 200, at: mesh.now) { $0.zeros(200) } }
+    mesh.run(for: .seconds(5))
+    #expect(mesh.status("dag.made", of: 1) == made)
+    #expect(mesh.status("mesh.alive", of: 0) == 2)
   }
 
   /// Whatever epoch a home says it is in (a new one, or that of a backup), no sequence is used twice.
