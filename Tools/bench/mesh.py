@@ -32,16 +32,17 @@ def wait_for(what, condition, seconds=30):
 
 def run(command, *, may_fail=False, **options):
     """Runs a command to its end and gives its standard output."""
+    name = " ".join(str(word) for word in command[:2])
     try:
         result = subprocess.run([str(word) for word in command], stdin=subprocess.DEVNULL, capture_output=True,
                                 text=True, errors="replace", timeout=PATIENCE_SECONDS, check=False, **options)
     except OSError as error:
-        raise Unmeasured(f"{command[0]}: {error.strerror}") from None
+        raise Unmeasured(f"{name}: {error.strerror}") from None
     except subprocess.TimeoutExpired:
-        raise Unmeasured(f"{command[0]} {command[1]} did not end within {PATIENCE_SECONDS} s") from None
+        raise Unmeasured(f"{name} did not end within {PATIENCE_SECONDS} s") from None
     if result.returncode != 0 and not may_fail:
         reason = (result.stderr.strip() or result.stdout.strip()).rsplit("\n", 1)[-1]
-        raise Unmeasured(f"{command[0]} {command[1]}: status {result.returncode}: {reason}")
+        raise Unmeasured(f"{name}: status {result.returncode}: {reason}")
     return result.stdout
 
 
