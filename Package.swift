@@ -13,6 +13,7 @@ let core: [SwiftSetting] =
   libc + [
     .enableExperimentalFeature("Lifetimes"),
     .enableExperimentalFeature("Extern"),
+    .enableExperimentalFeature("RawLayout"),
     .strictMemorySafety(),
     .treatWarning("EmbeddedRestrictions", as: .warning),
   ]

@@ -9,6 +9,7 @@ import Wire
 
 /// An export under way.
 public struct Export: ~Copyable {
+  let anchor = Anchor()
   private static let window = Limits.retrievalsMax
   /// Vertices and bundles that are remembered so that each is taken once.
   private static let seenSlots = 1 << 19

@@ -7,6 +7,7 @@ import Wire
 
 /// A walk over the bundles of files that tells the node the same about each of them.
 public struct Sweep: ~Copyable {
+  let anchor = Anchor()
   /// What is done with each bundle.
   public enum Act: BitwiseCopyable, Sendable {
     /// Let go.

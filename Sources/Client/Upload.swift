@@ -9,6 +9,7 @@ import Wire
 
 /// A file on its way into the mesh.
 public struct Upload: ~Copyable {
+  let anchor = Anchor()
   /// Records under way at the same time: the bundles that a node places at the same time, and as many again
   /// that wait for their turn.
   private static let window = 3 * Limits.leavingMax

@@ -27,6 +27,7 @@ enum FlashRequestState { case none, queued, underWay }
   static let filesMax = Limits.segmentsMax / segmentsPerFile
   static let sliceBytes = 262_144
 
+  let anchor = Anchor()
   var mutex = unsafe pthread_mutex_t()
   var writerWork = pthread_cond_t()
   var readerWork = pthread_cond_t()

@@ -22,6 +22,7 @@ import Wire
 
 /// A light node over any flash device. One thread owns it. After `init` it allocates nothing.
 public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
+  let anchor = Anchor()
   let configuration: NodeConfiguration
   let identity: SecretKey
   let network: Network

@@ -12,6 +12,7 @@ import Wire
 /// Drive it from one loop: hand in completions with `complete`, take events with `nextEvent` until there is none,
 /// append, and call `flush` before waiting.
 public struct ShardLog<Flash: FlashDevice & ~Copyable>: ~Copyable {
+  let anchor = Anchor()
   var flash: Flash
   let configuration: StoreConfiguration
   let segmentBytes: UInt32
