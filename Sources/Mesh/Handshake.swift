@@ -197,7 +197,10 @@ extension Mesh {
     guard isNew(payload, at: now), let slot = claimCandidate(payload.id, at: now) else { return }
     let row = members.index(of: payload.id)
     var terms = ByteWriter(scratch.mutableBytes(at: 256, count: LinkTerms.byteCount))
-    LinkTerms(instance: selfInstance, epochKnown: row.map { members[$0].epoch } ?? 0).emit(into: &terms)
+    // What the initiator has told itself, in this life, is no news to it.
+    var known = row.map { members[$0].epoch } ?? 0
+    if let row, known == payload.sequence.epoch, members[row].instance == payload.terms.instance { known = 0 }
+    LinkTerms(instance: selfInstance, epochKnown: known).emit(into: &terms)
     var writer = ByteWriter(scratch.mutableBytes(at: 0, count: LinkTerms.responseBytes))
     DatagramView.emitHead(.response, into: &writer)
     writer.u32(network.tag)
@@ -372,7 +375,7 @@ extension Mesh {
       happened(.cloned)
       return
     }
-    answered(epochKnown: epochKnown)
+    answered(epochKnown: epochKnown, byInitiator: !entry.isInitiator)
     guard let row = members.index(of: entry.id) ?? addMember(entry.id, at: now) else {
       counters.tableFull += 1
       keys.free(slot)

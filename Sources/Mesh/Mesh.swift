@@ -71,6 +71,7 @@ public enum MeshEvent: BitwiseCopyable, Sendable {
 
 /// Discovery, links and heartbeats.
 public struct Mesh: ~Copyable {
+  let anchor = Anchor()
   let network: Network
   let selfID: NodeID
   let selfInstance: UInt64
@@ -150,6 +151,8 @@ public struct Mesh: ~Copyable {
   let plain = Region(byteCount: 2 * Limits.datagramBytes)
   /// The highest epoch that somebody knows for this node's key; 0 when nobody does.
   public private(set) var epochHeard: UInt32 = 0
+  /// Whether somebody has been told of this life.
+  var hasToldEpoch = false
   /// Whether somebody has answered a hello.
   public private(set) var hasHeardAnswer = false
   /// What goes into pings: load, free space, flags, digest of the DAG.
@@ -230,6 +233,7 @@ public struct Mesh: ~Copyable {
 
   /// The first frame of a session: without it the other end does not take this one for a neighbour.
   mutating func introduceSelf(to index: Int) {
+    hasToldEpoch = true
     let record = selfRecord.bytes(at: 0, count: selfRecordBytes)
     send(.member, contentBytes: record.byteCount + 1, to: index) { writer in
       writer.bytes(record)
@@ -260,8 +264,11 @@ public struct Mesh: ~Copyable {
     eventCount += 1
   }
 
-  mutating func answered(epochKnown: UInt32) {
+  /// Somebody has answered, and knows this node's key from `epochKnown`. Who initiated cannot know which life that was:
+  /// once this one has told its own epoch, it is taken for that.
+  mutating func answered(epochKnown: UInt32, byInitiator: Bool) {
     hasHeardAnswer = true
+    guard !byInitiator || !hasToldEpoch || epochKnown != selfEpoch else { return }
     epochHeard = max(epochHeard, epochKnown)
   }
 

@@ -107,7 +107,8 @@ public enum HelloContent {
 @frozen public struct LinkTerms: Equatable, BitwiseCopyable, Sendable {
   /// The sender's present life.
   public var instance: UInt64
-  /// The highest epoch that it knows for the receiver; 0 when it knows none.
+  /// The highest epoch that it knows for the receiver; 0 when it knows none, or, in a response, only what the
+  /// initiator has told in its present life.
   public var epochKnown: UInt32
   /// The lowest and the highest datagram version that it speaks.
   public var lowestVersion = Limits.datagramVersion

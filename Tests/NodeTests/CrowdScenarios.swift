@@ -52,6 +52,16 @@ import Wire
     #expect(Set(mesh.nodes.indices.map { mesh.vertices(of: $0).all }).count == 1, "seed \(seed)")
   }
 
+  /// What others know of a node they know from itself: that is no earlier life, and no reason for a new epoch, which
+  /// all would have to be told of. Sessions come and go here, and each time the other end says what it knows.
+  @Test(arguments: 1...2 as ClosedRange<UInt64>) func nobodyTakesItsOwnWordForThatOfAnEarlierLife(_ seed: UInt64) {
+    let mesh = mesh(12, sessions: 4, seed: seed)
+    mesh.run(for: .seconds(60))
+    for node in mesh.nodes.indices {
+      #expect(mesh.status("node.epoch", of: node) <= 2, "seed \(seed), node \(node)")
+    }
+  }
+
   @Test func aTransactionIsFoundByItsIdAloneAmongStrangers() throws {
     let mesh = mesh(12, sessions: 3, seed: 1)
     let body = mesh.random.bytes(400)
