@@ -69,6 +69,8 @@ struct Retrieval: BitwiseCopyable {
   /// Who was asked who holds it, and has not answered.
   var finding = PlaceSet()
   var findingCount = 0
+  /// How often they have been asked.
+  var findCount: UInt8 = 0
   var hasAskedAll = false
   /// Until when other cells may answer; never while they have not been asked.
   var crossUntil = Instant.never
@@ -440,24 +442,30 @@ extension LightNode where Flash: ~Copyable {
   private mutating func find(_ row: Int, at now: Instant) {
     retrievals[row].stage = .finding
     retrievals[row].hasAskedAll = true
-    let target =
-      retrievals[row].bundle.isZero || retrievals[row].k == 0
-      ? retrievals[row].target : retrievals[row].bundle
-    let query = transferID(row).rawValue
     retrievals[row].finding = PlaceSet()
     retrievals[row].findingCount = 0
+    retrievals[row].findCount = 0
     // Who has no session is not made to have one for a question: who holds it answers the request that comes next.
     for member in 0..<mesh.members.count where mesh.members[member].isMate && mesh.members[member].hasSession {
       retrievals[row].finding.insert(.member(member))
       retrievals[row].findingCount += 1
-      let frame = FindFrame(query: query, flags: 0, target: target)
+    }
+    findOn(row, at: now)
+  }
+
+  /// Asks who has not answered; in the end those have had the time to.
+  private mutating func findOn(_ row: Int, at now: Instant) {
+    guard retrievals[row].findingCount > 0 else { return goBeyond(row, at: now) }
+    guard retrievals[row].findCount < Limits.findsMax else { return foundAll(row, at: now) }
+    retrievals[row].findCount += 1
+    let target =
+      retrievals[row].bundle.isZero || retrievals[row].k == 0
+      ? retrievals[row].target : retrievals[row].bundle
+    let frame = FindFrame(query: transferID(row).rawValue, flags: 0, target: target)
+    for member in 0..<mesh.members.count where retrievals[row].finding.contains(.member(member)) {
       mesh.send(.find, contentBytes: FindFrame.byteCount, to: member) { frame.emit(into: &$0) }
     }
-    if retrievals[row].findingCount == 0 {
-      goBeyond(row, at: now)
-    } else {
-      retrievals[row].nextAt = now + max(.milliseconds(500), Interval(microseconds: 2 * fastestRoundTrip))
-    }
+    retrievals[row].nextAt = now + max(Limits.findEvery, Interval(microseconds: 2 * fastestRoundTrip))
   }
 
   mutating func receiveFound(_ content: RawSpan, from member: Int, at now: Instant) {
@@ -496,7 +504,10 @@ extension LightNode where Flash: ~Copyable {
         wantShard(row, from: member, at: now)
       }
     }
-    if retrievals[row].findingCount == 0 { foundAll(row, at: now) }
+    // Nobody waits for answers that may have been lost while enough shards are on their way.
+    let isEnoughComing =
+      retrievals[row].k > 0 && retrievals[row].pieceCount + retrievals[row].pendingCount >= retrievals[row].k
+    if retrievals[row].findingCount == 0 || isEnoughComing { foundAll(row, at: now) }
   }
 
   /// Everybody has said who holds it, or has had the time to.
@@ -616,7 +627,7 @@ extension LightNode where Flash: ~Copyable {
         retrievals[row].pendingCount = 0
         retrievals[row].isLate = true
         ask(row, at: now)
-      case .finding: foundAll(row, at: now)
+      case .finding: findOn(row, at: now)
       case .crossing: crossOn(row, at: now)
       case .requesting:
         // Something is known, or somebody has not answered: once more from the start, until the deadline.
