@@ -148,16 +148,21 @@ extension LightNode where Flash: ~Copyable {
       errandEmpty(row)
       return
     }
-    guard answer == .started else { return runLater(row, at: now) }
+    guard answer == .started else { return runLater(row, after: .milliseconds(2), at: now) }
     errands[row].isStarted = true
     errands[row].nextAt = .never
   }
 
   /// The store is busy: it is asked again.
-  private mutating func runLater(_ row: Int, at now: Instant) {
+  private mutating func runLater(_ row: Int, after pause: Interval, at now: Instant) {
     errands[row].isUsed = true
     errands[row].isStarted = false
-    errands[row].nextAt = now + .milliseconds(2)
+    errands[row].nextAt = now + pause
+  }
+
+  /// The log takes nothing now, which may last as long as a sync. The shard is read once more then.
+  private mutating func appendLater(_ row: Int, at now: Instant) {
+    runLater(row, after: .milliseconds(20), at: now)
   }
 
   /// Starts errands that found the store busy; speaks for those whose turn has come.
@@ -246,12 +251,12 @@ extension LightNode where Flash: ~Copyable {
     case .release:
       guard shard.head.record.author == errand.author else { return }
       unwatch(bundle)
-      guard store.release(bundle, ticket: 0) != .busy else { return runLater(ticket.index, at: now) }
+      guard store.release(bundle, ticket: 0) != .busy else { return appendLater(ticket.index, at: now) }
       statistics.bundlesReleased += 1
     case .renew:
       guard shard.head.record.author == errand.author else { return }
       let answer = store.renew(bundle, expiryHours: poweredHours &+ errand.hours, ticket: 0)
-      if answer == .busy { runLater(ticket.index, at: now) }
+      if answer == .busy { appendLater(ticket.index, at: now) }
     case .acknowledge:
       errands[ticket.index].bundle = bundle
       // The holder of the first shard speaks at once, the others a tenth of a second later each.

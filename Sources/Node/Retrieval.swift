@@ -456,7 +456,9 @@ extension LightNode where Flash: ~Copyable {
   /// Asks who has not answered; in the end those have had the time to.
   private mutating func findOn(_ row: Int, at now: Instant) {
     guard retrievals[row].findingCount > 0 else { return goBeyond(row, at: now) }
-    guard retrievals[row].findCount < Limits.findsMax else { return foundAll(row, at: now) }
+    // Over a slow link once is all that there is time for.
+    let pause = max(Limits.findEvery, Interval(microseconds: 2 * fastestRoundTrip))
+    guard pause * UInt64(retrievals[row].findCount) < Limits.findFor else { return foundAll(row, at: now) }
     retrievals[row].findCount += 1
     let target =
       retrievals[row].bundle.isZero || retrievals[row].k == 0
@@ -465,7 +467,7 @@ extension LightNode where Flash: ~Copyable {
     for member in 0..<mesh.members.count where retrievals[row].finding.contains(.member(member)) {
       mesh.send(.find, contentBytes: FindFrame.byteCount, to: member) { frame.emit(into: &$0) }
     }
-    retrievals[row].nextAt = now + max(Limits.findEvery, Interval(microseconds: 2 * fastestRoundTrip))
+    retrievals[row].nextAt = now + pause
   }
 
   mutating func receiveFound(_ content: RawSpan, from member: Int, at now: Instant) {

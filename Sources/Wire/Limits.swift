@@ -364,10 +364,10 @@ public enum Limits {
   public static let crossRepeatAfter = Interval.milliseconds(60)
   /// See `crossRepeatAfter`.
   public static let crossRepeatsOfFirst: UInt8 = 4
-  /// How often mates are asked who holds something, unless they answer, and how soon again: a question or its answer may
+  /// How long mates are asked who holds something, and how soon again who has not answered: a question or its answer may
   /// have been lost.
-  public static let findsMax: UInt8 = 4
-  /// See `findsMax`.
+  public static let findFor = Interval.milliseconds(500)
+  /// See `findFor`.
   public static let findEvery = Interval.milliseconds(130)
   /// A get of an id that nobody knows is answered by then.
   public static let getTimeout = Interval.milliseconds(2_500)

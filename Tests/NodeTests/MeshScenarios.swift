@@ -229,6 +229,18 @@ import Wire
     #expect(mesh.status("transactions.replayed", of: 0) == 0)
   }
 
+  /// Who has not answered is asked again where that costs little; over slow links it would take the time that the last
+  /// resort needs.
+  @Test(arguments: [UInt64(1), 150]) func theLastResortIsReachedInTime(_ delayMilliseconds: UInt64) {
+    let mesh = mesh(5)
+    mesh.linkDelay = .milliseconds(delayMilliseconds)
+    mesh.run(for: .seconds(20))
+    mesh.isBlocked = { from, _, _ in from == 4 }
+    mesh.get(Digest.zero, from: 0)
+    mesh.run(for: .milliseconds(1_500)) { mesh.status("repair.requested", of: 0) > 0 }
+    #expect(mesh.status("repair.requested", of: 0) == 1)
+  }
+
   @Test func foreignReleasesAreIgnored() throws {
     let mesh = mesh(5)
     let body = mesh.random.bytes(2_000)
