@@ -122,7 +122,7 @@ public struct Settings: BitwiseCopyable, Sendable {
     case .members:
       membersMax = Int(
         try Units.number(
-          value, in: 8...UInt64(Limits.membersMax), expected: "a number of members from 8 to 256"))
+          value, in: 8...UInt64(Limits.membersMax), expected: "a number of members from 8 to 272"))
     case .storedFor: storedForHours = try Units.storedForHours(value)
     case .rate: rate = try Units.bitRate(value)
     case .place: place = try Self.text(value, Limits.regionBytes, "a coarse place, 1 to 32 bytes")

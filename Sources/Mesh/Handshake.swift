@@ -34,11 +34,13 @@ extension Mesh {
     guard selfRecordBytes > 0, !path.isNone else { return }
     let earlier = keys.oldest(.attempt) { $0.id == id }
     let roundTrip = members.index(of: id).map { UInt64(members[$0].roundTripMicroseconds) } ?? 0
-    let pause = isHeard ? max(.milliseconds(50), Interval(microseconds: roundTrip * 2)) : .seconds(1)
+    let soon = max(.milliseconds(50), max(Interval(microseconds: roundTrip), handshakeTime) * 2)
+    let pause = isHeard ? soon : .seconds(1)
     // Another way is tried without waiting for the first.
     if let earlier, now - keys[earlier].since < pause, keys[earlier].path.isRelayed == path.isRelayed { return }
     guard let remote = agreementKey(for: id) else { return }
     if let earlier {
+      if isHeard { noticeHandshake(now - keys[earlier].since) }
       keys.free(earlier)
     } else if keys.count(.attempt) >= Limits.attemptsMax {
       guard let oldest = keys.oldest(.attempt), now - keys[oldest].since >= .seconds(1) else {
@@ -82,6 +84,16 @@ extension Mesh {
     queue.append(to: path, writer.written)
   }
 
+  /// A handshake with somebody who is there took so long, or longer. Where a board or many on one machine are busy with
+  /// the handshakes themselves, another one before the answer to the first would make that answer useless, and everybody
+  /// busier.
+  private mutating func noticeHandshake(_ time: Interval) {
+    let sample = min(time, .seconds(1)).microseconds
+    handshakeTime = Interval(microseconds: (handshakeTime.microseconds * 7 + sample) / 8)
+  }
+  /// How long to wait for the answer to a handshake.
+  var handshakePatience: Interval { max(Limits.probePatience, handshakeTime * 3) }
+
   /// `mac2`: shows the cookie that `id` has given; zero when it has given none.
   private func proof(for id: NodeID, over message: RawSpan, at now: Instant) -> Code {
     for index in 0..<cookies.count where cookies[index].id == id && now < cookies[index].until {
@@ -117,6 +129,7 @@ extension Mesh {
     keys[slot].receiveKey = made.responder
     keys[slot].remoteIndex = sender
     keys[slot].instance = terms.instance
+    noticeHandshake(now - keys[slot].since)
     keys[slot].since = now
     establish(slot, epochKnown: terms.epochKnown, at: now)
     guard keys[slot].state == .session, let member = members.index(of: keys[slot].id) else { return }
@@ -526,9 +539,12 @@ extension Mesh {
       members[row].lookedAt = .zero
       return
     }
-    members[row].helloAttempts += 1
+    // One that waits longer counts as several, an odd number because of the turns below.
+    let weight =
+      min(handshakePatience.microseconds / Limits.probePatience.microseconds, UInt64(Limits.knocksMax) - 1) | 1
+    members[row].helloAttempts += UInt8(weight)
     let roundTrip = Interval(microseconds: UInt64(members[row].roundTripMicroseconds) * 3)
-    members[row].helloAt = now + pacing.stretched(max(Limits.probePatience, roundTrip))
+    members[row].helloAt = now + pacing.stretched(max(handshakePatience, roundTrip))
     let isThroughOthers = (members[row].helloAttempts % 2 == 0) != members[row].path.isRelayed
     knock(row, isThroughOthers: isThroughOthers, at: now)
   }

@@ -24,6 +24,8 @@ struct Probe: BitwiseCopyable {
   var stageAt = Instant.never
   /// When the next probe begins.
   var nextAt = Instant.zero
+  /// How many have begun.
+  var count: UInt64 = 0
 }
 
 /// Somebody asked this node to probe another one.
@@ -41,7 +43,9 @@ extension Mesh {
 
   private func patience(with member: Int) -> Interval {
     let roundTrip = Interval(microseconds: UInt64(members[member].roundTripMicroseconds) * 3)
-    return pacing.stretched(max(Limits.probePatience, roundTrip)) * slowness
+    // Without a session a handshake comes first.
+    let wait = members[member].hasSession ? Limits.probePatience : handshakePatience
+    return pacing.stretched(max(wait, roundTrip)) * slowness
   }
 
   /// Whether there may be more members than sessions.
@@ -164,7 +168,7 @@ extension Mesh {
       let pause = Interval.seconds(1 << UInt64(min(member.helloAttempts, 4)))
       let longest = isRelay && member.isSeated ? Limits.retryRelayedEvery : Limits.retryEvery
       members[index].helloAt = now + min(pause, longest)
-      if isRelay, !isTurn { members[index].helloAt = now + Limits.relayTryAfter }
+      if isRelay, !isTurn { members[index].helloAt = now + max(Limits.relayTryAfter, handshakePatience) }
       // With the keys of before if there are any, which suffice when it was the way that failed.
       let isSameLife = member.session != 0 && member.sessionInstance == member.instance
       if isSameLife { ping(index, at: now) }
@@ -207,6 +211,7 @@ extension Mesh {
     let share = UInt64(members.aliveCount <= Limits.probedTogether ? members.aliveCount : 1)
     probe.nextAt = now + Interval(microseconds: Limits.heartbeat.microseconds / share)
     probe.member = member
+    probe.count &+= 1
     probe.stage = 1
     probe.startedAt = now
     probe.stageAt = now + patience(with: member)
@@ -240,10 +245,14 @@ extension Mesh {
     probe.stageAt = now + patience(with: member) * (probe.stage == 3 ? 2 : 1)
   }
 
-  /// The member that is to be looked at first: usually the one that was looked at the longest ago.
+  /// The member that is to be looked at first: usually the one that was looked at the longest ago. Where they are more
+  /// than sessions, those with one come first, because each of the others costs both ends a handshake: everybody has as
+  /// many sessions as anybody, so everybody is looked at as often. The others have every eighth turn.
   private func nextToProbe() -> Int? {
     var best: Int?
+    let isForSessions = isCrowded && sessionCount > 0 && probe.count % Limits.probedWithoutSession != 0
     for index in 0..<members.count where members[index].isAlive && members[index].suspectUntil == .never {
+      guard !isForSessions || members[index].hasSession else { continue }
       if let other = best, probeDue(other) <= probeDue(index) { continue }
       best = index
     }

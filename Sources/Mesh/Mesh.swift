@@ -142,6 +142,8 @@ public struct Mesh: ~Copyable {
   var selfEpoch: UInt32 = 0
   var handshakeCounter: UInt32 = 0
   var handshakeAllowance = Limits.handshakesPerSecond
+  /// How long handshakes with those who are there take, smoothed.
+  var handshakeTime = Interval(microseconds: 0)
   let sources: Table<HandshakeSource>
   let cookies: Table<KeptCookie>
   var cookieSecret = Bytes32.zero

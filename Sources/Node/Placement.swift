@@ -44,7 +44,9 @@ public enum Rendezvous {
 
 /// A set of places.
 struct PlaceSet: BitwiseCopyable {
-  private var words = InlineArray<4, UInt64>(repeating: 0)
+  /// Members that fit in: `Limits.membersMax` and more.
+  static let capacity = 5 * 64
+  private var words = InlineArray<5, UInt64>(repeating: 0)
   private var hasOwn = false
 
   mutating func insert(_ place: Place) {
@@ -54,7 +56,10 @@ struct PlaceSet: BitwiseCopyable {
     if let index = place.index { words[index >> 6] &= ~(1 << UInt64(index & 63)) } else { hasOwn = false }
   }
   /// Whether no member is in it.
-  var isEmpty: Bool { words[0] | words[1] | words[2] | words[3] == 0 }
+  var isEmpty: Bool {
+    for index in words.indices where words[index] != 0 { return false }
+    return true
+  }
   func contains(_ place: Place) -> Bool {
     if let index = place.index { return words[index >> 6] & 1 << UInt64(index & 63) != 0 }
     return hasOwn

@@ -23,12 +23,12 @@ import Wire
   public var damagesMax: Int
 
   /// The default sizes for a store of `segmentCount` segments of 1 MiB: 256 index slots a segment, which is what
-  /// whole shards of 2-of-4 and their certificates need, at least 40,960 (35,840 records), and 8 KiB of filter a
+  /// whole shards of 2-of-4 and their certificates need, at least 40,960 (35,840 records), and 7.75 KiB of filter a
   /// segment, at most 1 MiB.
   public init(segmentCount: Int) {
     geometry = FlashGeometry(segmentBytes: Limits.segmentBytes, segmentCount: segmentCount)
     indexSlots = max(40_960, segmentCount * 256)
-    filterBytes = min(segmentCount * 8_192, 1 << 20)
+    filterBytes = min(segmentCount * 7_936, 1 << 20)
     readSlots = 8
     groupBytes = Limits.groupBytes
     authorsMax = Limits.authorsMax

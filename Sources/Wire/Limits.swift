@@ -79,10 +79,10 @@ public enum Limits {
 
   // MARK: Mesh
 
-  /// Members that a node knows: those of its cell, which know each other completely, and guests.
-  public static let membersMax = 256
-  /// Rows for guests, members of other cells and newcomers: this share of all, 16 of 256,
-  public static let guestRowsShare = 16
+  /// Members that a node knows: those of its cell, up to 256 with itself, which know each other completely, and guests.
+  public static let membersMax = 272
+  /// Rows for guests, members of other cells and newcomers: this share of all, 16 of 272,
+  public static let guestRowsShare = 17
   /// but at least so many: contacts to two other cells, and a newcomer. A node of the own cell needs no row for itself,
   /// so there is one more.
   public static let guestRowsMin = 3
@@ -143,6 +143,8 @@ public enum Limits {
   public static let heartbeat = Interval.seconds(1)
   /// Up to so many members are probed each second, all of them.
   public static let probedTogether = 7
+  /// One of so many probes may go to a member without a session where members are more than sessions.
+  public static let probedWithoutSession: UInt64 = 8
   /// How long a probe waits for its answer before it tries again; three round trips when those are longer.
   public static let probePatience = Interval.milliseconds(200)
   /// How long a suspected member has to show life.

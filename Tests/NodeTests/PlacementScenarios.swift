@@ -2,11 +2,24 @@
 // author cannot.
 
 import Identity
-import Node
 import Testing
 import Wire
 
+@testable import Node
+
 @Suite struct PlacementScenarios {
+  @Test func aSetOfPlacesHoldsEveryMember() {
+    #expect(PlaceSet.capacity >= Limits.membersMax)
+    var places = PlaceSet()
+    for index in 0..<Limits.membersMax { places.insert(.member(index)) }
+    places.insert(.own)
+    for index in 0..<Limits.membersMax {
+      #expect(places.contains(.member(index)) && !places.isEmpty)
+      places.remove(.member(index))
+    }
+    #expect(places.isEmpty && places.contains(.own))
+  }
+
   func mesh(
     _ count: Int, seed: UInt64 = 1, storeBytes: UInt64 = 4 << 20,
     configure: (inout NodeConfiguration) -> Void = { _ in }

@@ -84,7 +84,7 @@ import Testing
     #expect(InitiationPayload.datagramBytes <= RelayHead.datagramBytes)
     #expect(64 * RelayedFrame.wordsMax > 4 * Limits.relaySlots, "other datagrams share the counters")
     #expect(Limits.relaySlotsPerNeighbour < Limits.relaySlots)
-    #expect(Limits.keySlotsMax < 256 && Limits.membersMax <= 256)
+    #expect(Limits.keySlotsMax < 256)
     #expect(Limits.straightFor < Limits.suspicion)
   }
   @Test func evidenceFitsSealedFrames() {
