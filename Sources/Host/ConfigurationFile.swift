@@ -77,7 +77,7 @@ public enum ConfigurationFile {
 
       # Sizes of two tables: vertices in the ring cache (a power of two), members that are known.
       #ring-slots = 1024
-      #members = 256
+      #members = 272
 
       # Told to everybody when set: a coarse place and a region.
       #place = Ishikawa
