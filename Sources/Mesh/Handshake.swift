@@ -40,7 +40,8 @@ extension Mesh {
     if let earlier, now - keys[earlier].since < pause, keys[earlier].path.isRelayed == path.isRelayed { return }
     guard let remote = agreementKey(for: id) else { return }
     if let earlier {
-      if isHeard { noticeHandshake(now - keys[earlier].since) }
+      // It may be lost as well, or nobody there: that alone must not make waits longer and longer.
+      if isHeard { noticeHandshake(min(now - keys[earlier].since, Limits.probePatience)) }
       keys.free(earlier)
     } else if keys.count(.attempt) >= Limits.attemptsMax {
       guard let oldest = keys.oldest(.attempt), now - keys[oldest].since >= .seconds(1) else {
@@ -84,11 +85,11 @@ extension Mesh {
     queue.append(to: path, writer.written)
   }
 
-  /// A handshake with somebody who is there took so long, or longer. Where a board or many on one machine are busy with
+  /// A handshake with somebody who is there took so long, or longer than so long. Where a board or many on one machine are busy with
   /// the handshakes themselves, another one before the answer to the first would make that answer useless, and everybody
   /// busier.
   private mutating func noticeHandshake(_ time: Interval) {
-    let sample = min(time, .seconds(1)).microseconds
+    let sample = min(time, Limits.handshakeTimeMax).microseconds
     handshakeTime = Interval(microseconds: (handshakeTime.microseconds * 7 + sample) / 8)
   }
   /// How long to wait for the answer to a handshake.

@@ -202,7 +202,13 @@ extension Mesh {
 
   private mutating func advanceProbe(at now: Instant) {
     if probe.member >= 0 { continueProbe(at: now) }
-    guard probe.member < 0, now >= probe.nextAt, let member = nextToProbe() else { return }
+    guard probe.member < 0, now >= probe.nextAt else { return }
+    // All of them are suspected, and asked as such. The next turn is not only for those with a session.
+    guard let member = nextToProbe() else {
+      probe.count = 0
+      probe.nextAt = now + Limits.heartbeat
+      return
+    }
     guard now >= probeDue(member) else {
       probe.nextAt = min(probeDue(member), now + Limits.heartbeat)
       return

@@ -147,6 +147,8 @@ public enum Limits {
   public static let probedWithoutSession: UInt64 = 8
   /// How long a probe waits for its answer before it tries again; three round trips when those are longer.
   public static let probePatience = Interval.milliseconds(200)
+  /// A handshake that takes longer counts as one of this: who is slow must not make a node wait for all the others.
+  public static let handshakeTimeMax = Interval.seconds(1)
   /// How long a suspected member has to show life.
   public static let suspicion = Interval.milliseconds(2_800)
   /// A rumour about a member that was heard less long ago than this is not looked into.

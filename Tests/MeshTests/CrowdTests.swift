@@ -75,6 +75,23 @@ import Wire
     #expect(begun <= 20 * 30)
   }
 
+  /// Nobody is left to be probed while all are suspected; that is no reason to wake up all the time.
+  @Test(arguments: [(2, 64), (8, 3)]) func aNodeThatSuspectsEverybodySleeps(_ count: Int, _ sessions: Int) {
+    let rig = Self.crowd(count, sessions: sessions)
+    rig.run(for: .seconds(5))
+    for victim in 1..<count { rig.kill(victim) }
+    let (node, end) = (rig.nodes[0], rig.now + .seconds(90))
+    var ticks = 0
+    while rig.now < end {
+      let next = max(node.mesh.nextDeadline, rig.now + Interval(microseconds: 1))
+      rig.advance(node, by: next - rig.now)
+      _ = node.outgoing(at: rig.now)
+      ticks += 1
+    }
+    #expect(node.aliveCount == 0)
+    #expect(ticks < 100 * count)
+  }
+
   /// §9.12: twelve seconds.
   @Test(
     arguments: (isLong ? [(20, 8, 1), (20, 8, 2), (20, 8, 3), (40, 32, 7)] : [(20, 8, 1)]) as [(Int, Int, UInt64)])

@@ -331,6 +331,9 @@ def crowd(_):
         # In batches, each after the one before has come to rest: 256 nodes that begin at once would measure the
         # processors of this machine, which they share.
         while mesh.size < size:
+            if size - mesh.size <= 8:
+                # One of the last is measured, with the store that is usual; those of the others only fill this disk.
+                mesh.options = ()
             mesh.grow(min(8, size - mesh.size))
             come_to_rest(mesh)
         start = time.monotonic()
@@ -349,7 +352,7 @@ def crowd(_):
         used = [node.processor_seconds() for node in mesh]
         time.sleep(20)
         used = sum(node.processor_seconds() for node in mesh) - sum(used)
-        watched = max(mesh, key=lambda node: node.status()["mesh"]["members"])
+        watched = max(mesh.nodes[-8:], key=lambda node: node.status()["mesh"]["members"])
         status = watched.status()["mesh"]
         cells = collections.Counter(one["cell"] for one in members)
         yield Value(watched.peak_mebibytes(), f"{status['members']} members, {status['alive']} of them alive, "
