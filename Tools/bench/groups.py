@@ -327,13 +327,12 @@ def come_to_rest(mesh, seconds=30):
        Figure("processor time of a node among 256, idle", "% of one"))
 def crowd(_):
     size = int(os.environ.get("CROWD") or 256)
-    with Mesh(size=0, options=("--store", "2M")) as mesh:
+    with Mesh(size=0) as mesh:
         # In batches, each after the one before has come to rest: 256 nodes that begin at once would measure the
         # processors of this machine, which they share.
         while mesh.size < size:
-            if size - mesh.size <= 8:
-                # One of the last is measured, with the store that is usual; those of the others only fill this disk.
-                mesh.options = ()
+            # One of the first is measured, with the store that is usual; those of the others only fill this disk.
+            mesh.options = () if mesh.size == 0 else ("--store", "2M")
             mesh.grow(min(8, size - mesh.size))
             come_to_rest(mesh)
         start = time.monotonic()
@@ -352,8 +351,17 @@ def crowd(_):
         used = [node.processor_seconds() for node in mesh]
         time.sleep(20)
         used = sum(node.processor_seconds() for node in mesh) - sum(used)
-        watched = max(mesh.nodes[-8:], key=lambda node: node.status()["mesh"]["members"])
-        status = watched.status()["mesh"]
+        sessions = min(size - 1, 64)
+        found = []
+
+        def with_all_sessions():
+            """Finds one of the first that has as many sessions as there can be; they come and go with the probes."""
+            found[:] = [(node, status) for node in mesh.nodes[:8]
+                        if (status := node.status()["mesh"])["sessions"] >= sessions]
+            return found
+
+        wait_for(f"a node with {sessions} sessions", with_all_sessions, 180)
+        watched, status = found[0]
         cells = collections.Counter(one["cell"] for one in members)
         yield Value(watched.peak_mebibytes(), f"{status['members']} members, {status['alive']} of them alive, "
                     f"{status['sessions']} sessions")
