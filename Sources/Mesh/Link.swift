@@ -93,6 +93,7 @@ extension Mesh {
     guard let member = members.index(of: keys[slot].id) else { return nil }
     counters.received += 1
     counters.receivedBytes += UInt64(datagram.byteCount)
+    if slot == members[member].formerSession { goBack(member, at: now) }
     showsLife(member, at: now)
     if length > 0, FrameType(code: room.bytes[byte: 0]).isErrand { members[member].usedAt = now }
     if !path.isRelayed { hearStraight(member, at: now) }
@@ -101,6 +102,18 @@ extension Mesh {
     if !members[member].isAlive, members[member].state != .left { admit(member, at: now) }
     let frames = plain.bytes(at: path.isRelayed ? Limits.datagramBytes : 0, count: length)
     return Received(member: member, frames: frames)
+  }
+
+  /// Member `member` goes on with the keys of before. When it has had the time to change, it does not have the newer
+  /// ones: after handshakes that crossed and were lost in part, each end may have taken another one for the last. Both
+  /// have those of before, so they are the ones that count; what was sent with the others nobody could read.
+  private mutating func goBack(_ member: Int, at now: Instant) {
+    let roundTrip = Interval(microseconds: UInt64(members[member].roundTripMicroseconds) * 4)
+    let current = members[member].session
+    guard now - keys[current].since >= pacing.stretched(max(Limits.formerKeysFor, roundTrip)) else { return }
+    keys.free(current)
+    members[member].session = members[member].formerSession
+    members[member].formerSession = 0
   }
 
   /// An authentic datagram came from `path`. A new address has not shown that it receives: whoever overhears a datagram

@@ -203,10 +203,13 @@ extension Mesh {
   private mutating func advanceProbe(at now: Instant) {
     if probe.member >= 0 { continueProbe(at: now) }
     guard probe.member < 0, now >= probe.nextAt else { return }
-    // All of them are suspected, and asked as such. The next turn is not only for those with a session.
     guard let member = nextToProbe() else {
-      probe.count = 0
-      probe.nextAt = now + Limits.heartbeat
+      // All of them are suspected, and asked as such. The next turn is not only for those with a session. Whoever comes
+      // where nobody is gets its turn at once.
+      if members.aliveCount > 0 {
+        probe.count = 0
+        probe.nextAt = now + Limits.heartbeat
+      }
       return
     }
     guard now >= probeDue(member) else {

@@ -121,6 +121,8 @@ public enum Limits {
   public static let replayWindow: UInt64 = 1_024
   /// A session gets new keys after this time; its initiator begins, the responder does a quarter later.
   public static let rekeyAfter = Interval.seconds(3_600)
+  /// Who uses the keys of before for longer than this, or four round trips, does not have the newer ones.
+  public static let formerKeysFor = Interval.seconds(1)
   /// Keys are not used any more after this time.
   public static let rejectAfter = Interval.seconds(7_200)
   /// A session gets new keys after this many datagrams.

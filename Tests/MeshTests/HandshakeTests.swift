@@ -72,7 +72,8 @@ import Wire
 
   // MARK: What the air does
 
-  @Test(arguments: 1...6 as ClosedRange<UInt64>) func handshakesEndAlthoughMessagesAreLostDoubledAndLate(
+  @Test(arguments: 1...(isLong ? 80 : 12) as ClosedRange<UInt64>)
+  func handshakesEndAlthoughMessagesAreLostDoubledAndLate(
     _ seed: UInt64
   ) {
     let rig = MeshRig(seed: seed)
