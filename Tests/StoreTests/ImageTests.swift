@@ -1,0 +1,76 @@
+// Images of the formats that have been released, as programs of their time wrote them: they stay readable.
+
+import FlashEmulator
+import Identity
+import Testing
+import Wire
+
+@testable import Store
+
+@Suite struct ImageTests {
+  /// What the image was made with.
+  static var configuration: StoreConfiguration {
+    var configuration = smallConfiguration(segments: 4, segmentBytes: 4_096)
+    configuration.filterBytes = 4 * 64
+    return configuration
+  }
+
+  /// The life that the images show. Bundles 0 to 5 have been released, and a segment has been written over.
+  static func live(_ rig: Rig) {
+    for bundle in 0..<12 {
+      if bundle >= 6 { rig.release(bundle - 6) }
+      if bundle == 6 { rig.finishOutbox(key(500)) }
+      rig.putShard(bundle, index: bundle % 4, author: key(-1 - bundle % 2), sliceBytes: 200, expiry: 5_000)
+      if bundle % 3 == 0 {
+        rig.put(.certificate, key(bundle), index: 3, data: certificate(bundle: bundle), expiry: 5_000)
+      }
+      if bundle == 4 || bundle == 10 { rig.put(.outbox, key(500 + bundle - 4), data: [UInt8](repeating: 9, count: 70)) }
+      rig.settle()
+    }
+    rig.renew(9, expiry: 9_000)
+    rig.log.advance(poweredSeconds: 7_300)
+    rig.settle()
+  }
+
+  /// The bytes of an image: lines with the number of 32 bytes and these bytes, in hexadecimal; the others are zero.
+  static func bytes(of image: String) -> [UInt8] {
+    let geometry = configuration.geometry
+    var bytes = [UInt8](repeating: 0, count: geometry.segmentBytes * geometry.segmentCount)
+    for line in image.split(separator: "\n") {
+      let fields = line.split(separator: " ")
+      var digits = Substring(fields[1])
+      for position in 0..<32 {
+        bytes[Int(fields[0], radix: 16)! * 32 + position] = UInt8(digits.prefix(2), radix: 16)!
+        digits = digits.dropFirst(2)
+      }
+    }
+    return bytes
+  }
+
+  /// Version 1, as the first released version wrote it.
+  @Test func versionOneOpens() {
+    let made = Rig(Self.configuration, seed: 11)
+    Self.live(made)
+    made.check()
+    let rig = Rig(Self.configuration, seed: 12)
+    rig.medium.load(Self.bytes(of: versionOneImage))
+    rig.reopen()
+    #expect(rig.report.records == 16 && rig.report.damages == 0 && rig.report.tornTails == 0)
+    #expect(rig.report.foreignSegments == 0 && rig.log.poweredSeconds == 7_300)
+    // What the life left, by the model of the same life now.
+    rig.fates = made.fates
+    #expect(rig.log.recordCount == 10)
+    rig.check()
+    #expect(rig.load(.shard, key(9)) == shard(bundle: 9, index: 1, author: key(-2), sliceBytes: 200))
+    #expect(rig.locate(key(9_000)) == [key(9)])
+    // And it goes on.
+    for bundle in 100..<130 where rig.putShard(bundle) == .queued {
+      rig.settle()
+      rig.release(bundle)
+      rig.settle()
+    }
+    rig.check()
+    rig.reopen()
+    rig.check()
+  }
+}
