@@ -155,7 +155,9 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   }
 
   static func storeConfiguration(_ configuration: NodeConfiguration) -> StoreConfiguration {
-    StoreConfiguration(segmentCount: Int(configuration.storeBytes / UInt64(Limits.segmentBytes)))
+    var store = StoreConfiguration(segmentCount: Int(configuration.storeBytes / UInt64(Limits.segmentBytes)))
+    store.filterSlots = max(1, min(configuration.filterSlots, store.geometry.segmentCount))
+    return store
   }
 
   /// The placement weight of a store: one draw for 64 MiB, one more for each doubling.
@@ -168,7 +170,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     return result
   }
 
-  /// Reserves everything, opens the store (which reads the whole log) and starts.
+  /// Reserves everything, opens the store (which waits for the medium) and starts.
   public init(
     configuration: NodeConfiguration, identity: consuming SecretKey, flash: consuming Flash, at now: Instant
   ) {

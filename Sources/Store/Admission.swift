@@ -9,8 +9,8 @@ struct Admission: BitwiseCopyable {
   var isUnderWay = false
   var record: LogRecord?
   var location: LogLocation = 0
-  /// Whose bytes count.
-  var author: NodeID?
+  /// Whose bytes count: the first 8 bytes of a shard's author.
+  var author: UInt64?
   /// Which of the kinds that the record acts on is being looked at, and which entry of it.
   var step: UInt8 = 0
   var match: UInt32 = 0
@@ -20,6 +20,8 @@ struct Admission: BitwiseCopyable {
   /// Whether the candidate has been read, and well.
   var hasRead = false
   var readFailed = false
+  /// At open, when the candidate's header is not whole: what its segment's footer says of it.
+  var told: SummaryItem?
   /// A renewal that found what it renews.
   var foundTarget = false
 
@@ -43,7 +45,7 @@ struct Admission: BitwiseCopyable {
 
 extension ShardLog where Flash: ~Copyable {
   /// Begins to take the durable record at `location` into the index.
-  mutating func admit(_ record: LogRecord, at location: LogLocation, author: NodeID?) {
+  mutating func admit(_ record: LogRecord, at location: LogLocation, author: UInt64?) {
     assert(!admission.isUnderWay)
     admission = Admission()
     admission.isUnderWay = true
@@ -63,13 +65,14 @@ extension ShardLog where Flash: ~Copyable {
         admission.candidate = 0
         if !removed { admission.match += 1 }
       }
-      let next = index.find(index.fingerprint(kind, record.key), match: admission.match)
+      let next = index.find(index.fingerprint(kind, record.key.prefix), match: admission.match)
       if next == 0 {
         admission.step += 1
         admission.match = 0
       } else {
         admission.candidate = next
         admission.hasRead = false
+        admission.told = nil
         admission.readFailed = false
       }
     }
@@ -80,37 +83,61 @@ extension ShardLog where Flash: ~Copyable {
   /// What the candidate in `scratch` is to `record`; true when it has been removed from the index.
   private mutating func judge(_ candidate: LogLocation, _ kind: LogKind, for record: LogRecord) -> Bool {
     let (segment, offset) = place(candidate)
-    let fingerprint = index.fingerprint(kind, record.key)
+    let fingerprint = index.fingerprint(kind, record.key.prefix)
+    if admission.readFailed, let stream = stream(writing: place(admission.location).segment) {
+      // What the record does is not known now: the segment is read again when the log opens.
+      heads[stream].isFooterLost = true
+    }
     // It may have gone while it was being read.
     guard !admission.readFailed, index.contains(fingerprint, candidate) else { return false }
-    guard
-      let found = LogRecord(
-        scratch.bytes(at: 0, count: 64), at: offset, segmentBytes: segmentBytes,
-        saltState: segments[segment].saltState, checksum),
-      found.kind == kind, found.key == record.key
-    else { return false }
+    let found: SummaryItem
+    if let header = candidateHeader(segment, offset) {
+      guard header.kind == kind, header.key == record.key else { return false }
+      found = SummaryItem(
+        code: .entry, kind: kind, index: header.index, span: header.span, place: candidate, word: header.key.prefix,
+        author: kind == .shard ? shardAuthor(scratch.bytes(at: 64, count: 64)) ?? 0 : 0)
+    } else {
+      guard let told = admission.told, told.kind == kind, told.word == record.key.prefix else { return false }
+      found = told
+    }
     if record.kind == .renewed, kind != .renewed {
       segments[segment].expiryHours = max(segments[segment].expiryHours, record.expiryHours)
       admission.foundTarget = true
+      tell(
+        SummaryItem(code: .extended, kind: kind, place: candidate, word: UInt64(record.expiryHours)),
+        of: place(admission.location).segment)
       return false
     }
     if record.kind == .shard, found.index != record.index { return false }
-    forget(
-      found, fingerprint, candidate, author: kind == .shard ? shardAuthor(scratch.bytes(at: 64, count: 64)) : nil)
+    forget(kind, span: found.span, fingerprint, candidate, author: found.author == 0 ? nil : found.author)
     let (by, _) = place(admission.location)
+    tell(
+      SummaryItem(
+        code: .ended, kind: kind, index: found.index, span: found.span, place: candidate, word: found.word,
+        author: found.author), of: by)
     if by != segment { segments[by].pin(on: segments[segment].sequence) }
     return true
   }
 
+  /// The header of the candidate in `scratch`.
+  func candidateHeader(_ segment: Int, _ offset: UInt32) -> LogRecord? {
+    LogRecord(
+      scratch.bytes(at: 0, count: 64), at: offset, segmentBytes: segmentBytes,
+      saltState: segments[segment].saltState, checksum)
+  }
+
   /// Removes a live record from the index and from the accounts.
-  mutating func forget(_ record: LogRecord, _ fingerprint: UInt64, _ location: LogLocation, author: NodeID?) {
+  mutating func forget(
+    _ kind: LogKind, span: UInt32, _ fingerprint: UInt64, _ location: LogLocation, author: UInt64?
+  ) {
     let (segment, _) = place(location)
     guard index.remove(fingerprint, location) else { preconditionFailure("only live records are forgotten") }
-    assert(segments[segment].liveCount > 0 && segments[segment].liveBytes >= record.span)
+    // A summary may say anything; everything else is consistent.
+    assert(segments[segment].liveCount > 0 && (!isOpen || segments[segment].liveBytes >= span))
     segments[segment].liveCount -= 1
-    segments[segment].liveBytes -= record.span
-    if record.kind == .outbox { segments[segment].outboxCount -= 1 }
-    if record.kind == .shard, let author { account.remove(record.span, from: author) }
+    segments[segment].liveBytes -= min(span, segments[segment].liveBytes)
+    if kind == .outbox { segments[segment].outboxCount -= 1 }
+    if kind == .shard, let author { account.remove(span, from: author) }
   }
 
   /// Everything that the record acts on has been seen.
@@ -121,52 +148,64 @@ extension ShardLog where Flash: ~Copyable {
     case .poweredTime:
       poweredStored = max(poweredStored, record.key.prefix)
     case .released:
-      dropUncertified(record.key)
+      dropUncertified(record.key.prefix)
       if !isOpen { dropDamage(record.key) }
-    case .outboxDone: break
-    case .renewed: if admission.foundTarget { enter(record, segment) }
-    case .outbox: enter(record, segment)
-    case .certificate:
-      enter(record, segment)
-      dropUncertified(record.key)
-    case .shard:
-      enter(record, segment)
-      if let author = admission.author { account.add(record.span, to: author) }
-      if !holds(.certificate, record.key) { rememberUncertified(record.key) }
+    case .outboxDone, .names, .summary, .filter, .sealed: break
+    case .renewed: if admission.foundTarget { admit(record, segment) }
+    case .outbox, .certificate, .shard: admit(record, segment)
     }
   }
 
-  private mutating func enter(_ record: LogRecord, _ segment: Int) {
+  /// Enters a record that is live and tells the segment's footer of it.
+  private mutating func admit(_ record: LogRecord, _ segment: Int) {
+    let author = admission.author ?? 0
+    tell(
+      SummaryItem(
+        code: .entry, kind: record.kind, index: record.index, span: record.span,
+        place: admission.location % unitsPerSegment, word: record.key.prefix, author: author), of: segment)
+    if record.kind != .outbox, let stream = stream(writing: segment) {
+      heads[stream].expiryHours = max(heads[stream].expiryHours, record.expiryHours)
+    }
+    enter(
+      record.kind, record.key.prefix, span: record.span, expiryHours: record.expiryHours, at: admission.location,
+      author: author)
+    if record.kind == .certificate { dropUncertified(record.key.prefix) }
+    if record.kind == .shard, !holds(.certificate, record.key) { rememberUncertified(record.key) }
+  }
+
+  /// Puts a live record into the index and the accounts. `author`: first 8 bytes of a shard's, 0 when not known.
+  mutating func enter(
+    _ kind: LogKind, _ prefix: UInt64, span: UInt32, expiryHours: UInt32, at location: LogLocation, author: UInt64
+  ) {
+    let (segment, _) = place(location)
+    if kind != .outbox { segments[segment].expiryHours = max(segments[segment].expiryHours, expiryHours) }
     // An unindexed record keeps its segment from being recycled until it expires, but nobody finds it.
-    guard index.insert(index.fingerprint(record.kind, record.key), admission.location) else {
+    guard index.insert(index.fingerprint(kind, prefix), location) else {
       segments[segment].unindexedCount += 1
-      segments[segment].expiryHours = max(segments[segment].expiryHours, record.expiryHours)
       return
     }
     segments[segment].liveCount += 1
-    segments[segment].liveBytes += record.span
-    if record.kind == .outbox {
-      segments[segment].outboxCount += 1
-    } else {
-      segments[segment].expiryHours = max(segments[segment].expiryHours, record.expiryHours)
-    }
+    segments[segment].liveBytes += span
+    if kind == .outbox { segments[segment].outboxCount += 1 }
+    if kind == .shard, author != 0 { account.add(span, to: author) }
   }
 
-  /// Reads what a shard's data says about itself: its author, and its transactions for the segment's filter.
-  mutating func describe(_ record: LogRecord, _ data: RawSpan, segment: Int) -> NodeID? {
+  /// Reads what a shard's data says about itself: its author, and its transactions and names for the segment's footer.
+  mutating func describe(_ record: LogRecord, _ data: RawSpan, _ segment: Int, _ offset: UInt32) -> UInt64? {
     guard record.kind == .shard else { return nil }
     if let shard = try? ShardView(data) {
       for position in 0..<Int(shard.head.header.transactionCount) {
-        filter.insert(shard.transactionPrefix(position), segment: segment)
+        filter.insert(shard.transactionPrefix(position), slot: segments[segment].filterSlot)
       }
+      tellNames(record.key, at: offset, shard.head, of: segment)
     }
     return shardAuthor(data)
   }
 
   // MARK: Small lists
 
-  private mutating func rememberUncertified(_ bundle: Digest) {
-    for position in 0..<uncertifiedUsed where uncertified[position] == bundle { return }
+  mutating func rememberUncertified(_ bundle: Digest) {
+    for position in 0..<uncertifiedUsed where uncertified[position].prefix == bundle.prefix { return }
     if uncertifiedUsed < uncertified.count {
       uncertified[uncertifiedUsed] = bundle
       uncertifiedUsed += 1
@@ -177,8 +216,8 @@ extension ShardLog where Flash: ~Copyable {
     }
   }
 
-  private mutating func dropUncertified(_ bundle: Digest) {
-    for position in 0..<uncertifiedUsed where uncertified[position] == bundle {
+  mutating func dropUncertified(_ prefix: UInt64) {
+    for position in 0..<uncertifiedUsed where uncertified[position].prefix == prefix {
       uncertifiedUsed -= 1
       uncertified[position] = uncertified[uncertifiedUsed]
       return
@@ -197,5 +236,27 @@ extension ShardLog where Flash: ~Copyable {
         position += 1
       }
     }
+  }
+}
+
+/// Stands in the list of bundles without certificate for one of which a footer has told the first 8 bytes only.
+struct UncertifiedPlace: Equatable, BitwiseCopyable {
+  var prefix: UInt64
+  /// Of its shard.
+  var location: LogLocation
+
+  init(prefix: UInt64, location: LogLocation) { (self.prefix, self.location) = (prefix, location) }
+
+  /// Nil for a whole id: no digest ends in 20 zeros.
+  init?(_ digest: Digest) {
+    (prefix, location) = digest.withBytes { ($0.loadWord(at: 0), $0.loadHalf(at: 8)) }
+    guard UncertifiedPlace(prefix: prefix, location: location).digest == digest else { return nil }
+  }
+
+  var digest: Digest {
+    Digest(filledBy: { (bytes: inout MutableRawSpan) in
+      bytes.storeBytes(of: prefix.littleEndian, as: UInt64.self)
+      bytes.storeBytes(of: location.littleEndian, toByteOffset: 8, as: UInt32.self)
+    })
   }
 }

@@ -20,13 +20,28 @@ public enum LogKind: UInt8, BitwiseCopyable, Sendable {
   case renewed = 6
   /// Accumulated powered time; key: seconds as a u64, then zeros. No data.
   case poweredTime = 7
+  /// Part of a footer: whose shards a stretch of the segment holds.
+  case names = 8
+  /// Part of a footer: what the records of a stretch of the segment are and do.
+  case summary = 9
+  /// Part of a footer: the segment's transaction filter.
+  case filter = 10
+  /// The last 64 bytes of a segment that takes no more records. No data.
+  case sealed = 11
 
   /// Whether records of this kind are found through the index, and so count as live.
   var isIndexed: Bool { self == .shard || self == .certificate || self == .outbox || self == .renewed }
   /// Whether records of this kind may use the last free segment: they make room, or time pass.
   var mayUseReserve: Bool { self == .outboxDone || self == .released || self == .poweredTime }
   /// Whether records of this kind carry data.
-  var hasData: Bool { self == .shard || self == .certificate || self == .outbox }
+  var hasData: Bool {
+    switch self {
+    case .shard, .certificate, .outbox, .names, .summary, .filter: true
+    case .outboxDone, .released, .renewed, .poweredTime, .sealed: false
+    }
+  }
+  /// Whether records of this kind are written by the log itself, about others.
+  var isFooter: Bool { rawValue >= LogKind.names.rawValue }
 }
 
 /// The header of a record; see FORMAT.md.

@@ -28,7 +28,8 @@ struct Segment: BitwiseCopyable {
   var previousEnd: UInt32 = 0
   /// Checksum state after the salt.
   var saltState: UInt32 = 0
-  /// Offset behind the last record.
+  /// Offset behind the last record that is not part of the footer at the segment's end. While the log opens, before the
+  /// segment has been read: up to where it is stored, when a later segment says so, else 0.
   var end: UInt32 = 0
   /// Live records, and the bytes they take.
   var liveCount: UInt32 = 0
@@ -40,17 +41,27 @@ struct Segment: BitwiseCopyable {
   var unindexedCount: UInt32 = 0
   /// Powered hours at which the last of the others may go.
   var expiryHours: UInt32 = 0
+  /// Where its transaction filter is, when it is in memory.
+  var filterSlot: UInt16 = TransactionFilter.noSlot
   var state = SegmentState.blank
+  /// Which stream of records it belongs to.
+  var stream: UInt8 = 0
   /// Its blocks exist.
   var isPrepared = false
+  /// It takes no more records, and has a footer at its end that says so.
+  var isSealed = false
+  /// It was begun by a program that wrote no footers.
+  var isOld = false
   /// Its header was lost: what it says about other records is not trusted.
   var isSalvaged = false
 
   /// Makes room for a new life; what is known of the medium stays.
-  mutating func begin(sequence: UInt64, saltState: UInt32) {
+  mutating func begin(sequence: UInt64, saltState: UInt32, stream: UInt8) {
     assert(liveCount == 0 && outboxCount == 0 && unindexedCount == 0)
-    let prepared = isPrepared
+    let (prepared, slot) = (isPrepared, filterSlot)
     self = Segment()
+    filterSlot = slot
+    self.stream = stream
     self.sequence = sequence
     self.saltState = saltState
     isPrepared = prepared
@@ -63,6 +74,43 @@ struct Segment: BitwiseCopyable {
     pinLow = min(pinLow, sequence)
     pinHigh = max(pinHigh, sequence)
   }
+}
+
+/// Where a stream of records is written, and what the footer of its segment will say.
+struct Head: BitwiseCopyable {
+  /// The segment that is written, or −1.
+  var active = -1
+  /// Whether that segment's header has not been submitted.
+  var isFresh = false
+  /// Where in it the filling group begins.
+  var position = SegmentHeader.firstRecord
+  var generation: UInt16 = 0
+  var previousPrefix: UInt64 = 0
+  /// The segment that was written before, and up to where it is stored; for the next header.
+  var previousSequence: UInt64 = 0
+  /// See `previousSequence`.
+  var previousEnd: UInt32 = 0
+
+  /// Bytes of names and of items that no page has told yet.
+  var names: UInt32 = 0
+  /// See `names`.
+  var items: UInt32 = 0
+  /// The latest hour at which a record that they are about may go.
+  var expiryHours: UInt32 = 0
+  /// Offset of the newest summary in the segment; 0: none.
+  var page: UInt32 = 0
+  /// Something could not be remembered: the segment gets no footer, and is read whole when the log opens.
+  var isFooterLost = false
+  /// The segment is to take no more records, small ones included: else they could keep a large one waiting for ever.
+  var isLeaving = false
+  /// The page below is the segment's last.
+  var isSealing = false
+  /// Bytes of the page that is at the device or waits for it, where it goes, and where its summary begins; 0: none.
+  var pageBytes: UInt32 = 0
+  /// See `pageBytes`.
+  var pageOffset: UInt32 = 0
+  /// See `pageBytes`.
+  var pageSummary: UInt32 = 0
 }
 
 /// A group of records on its way to the device.
@@ -82,12 +130,16 @@ struct Group: BitwiseCopyable {
   var state = State.filling
   /// Whether it begins a segment's life, so that the segment's header goes with it.
   var isFirst = false
+  /// The stream that its records belong to.
+  var stream: UInt8 = 0
   var segment: Int32 = -1
   /// Where its first record goes.
   var offset: UInt32 = 0
   /// Bytes of records.
   var byteCount: UInt32 = 0
   var recordCount: UInt32 = 0
+  /// Bytes of items and names that its records will bring, but for those that have been taken into the index.
+  var need = FooterNeed()
   /// Bytes and records that have been taken into the index or answered.
   var walkedBytes: UInt32 = 0
   var walkedRecords: UInt32 = 0

@@ -8,7 +8,9 @@ struct SegmentHeader: Equatable, BitwiseCopyable {
   /// Bytes on the flash.
   static let byteCount = 64
   /// The format version that this program writes.
-  static let version: UInt32 = 1
+  static let version: UInt32 = 2
+  /// The oldest one that it reads: without footers.
+  static let oldestVersion: UInt32 = 1
   /// Where the first record begins.
   static let firstRecord: UInt32 = 64
   /// Sequences that are written are at least this; the smaller ones order segments whose header was lost.
@@ -18,6 +20,8 @@ struct SegmentHeader: Equatable, BitwiseCopyable {
   /// `HOTARULG`, little-endian.
   static let magic: UInt64 = 0x474c_5552_4154_4f48
 
+  /// Format version.
+  var version = SegmentHeader.version
   /// Bytes of a segment.
   var segmentBytes: UInt32
   /// Number of this life among all lives of all segments.
@@ -26,10 +30,12 @@ struct SegmentHeader: Equatable, BitwiseCopyable {
   var salt: UInt64
   /// Accumulated powered time when this life began, in seconds.
   var poweredSeconds: UInt64
-  /// Sequence of the segment that was written before this one; 0 when there is none.
+  /// Sequence of the segment of this stream that was written before this one; 0 when there is none.
   var previousSequence: UInt64
   /// Offset up to which that segment is stored.
   var previousEnd: UInt32
+  /// Which of the streams of records it belongs to.
+  var stream: UInt8 = 0
 
   /// What the bytes of a header are.
   enum Reading {
@@ -46,14 +52,17 @@ struct SegmentHeader: Equatable, BitwiseCopyable {
     precondition(bytes.byteCount >= byteCount)
     guard bytes.loadWord(at: 0) == magic else { return .none }
     guard checksum.of(bytes.extracting(0..<60)) == bytes.loadHalf(at: 60) else { return .none }
-    guard bytes.loadHalf(at: 8) == version, bytes.loadHalf(at: 12) == segmentBytes else { return .foreign }
+    let version = bytes.loadHalf(at: 8)
+    guard version >= oldestVersion, version <= self.version, bytes.loadHalf(at: 12) == segmentBytes else {
+      return .foreign
+    }
     let sequence = bytes.loadWord(at: 16)
     guard sequence >= firstSequence, sequence <= lastSequence else { return .foreign }
     return .valid(
       SegmentHeader(
-        segmentBytes: segmentBytes, sequence: sequence, salt: bytes.loadWord(at: 24),
+        version: version, segmentBytes: segmentBytes, sequence: sequence, salt: bytes.loadWord(at: 24),
         poweredSeconds: bytes.loadWord(at: 32), previousSequence: bytes.loadWord(at: 40),
-        previousEnd: bytes.loadHalf(at: 48)))
+        previousEnd: bytes.loadHalf(at: 48), stream: version > 1 ? bytes[byte: 52] : 0))
   }
 
   /// Writes the 64 bytes.
@@ -61,14 +70,15 @@ struct SegmentHeader: Equatable, BitwiseCopyable {
     precondition(span.byteCount == SegmentHeader.byteCount)
     var writer = ByteWriter(span)
     writer.u64(SegmentHeader.magic)
-    writer.u32(SegmentHeader.version)
+    writer.u32(version)
     writer.u32(segmentBytes)
     writer.u64(sequence)
     writer.u64(salt)
     writer.u64(poweredSeconds)
     writer.u64(previousSequence)
     writer.u32(previousEnd)
-    writer.zeros(8)
+    writer.u8(stream)
+    writer.zeros(7)
     writer.u32(checksum.of(writer.written))
   }
 }

@@ -20,7 +20,8 @@ extension ShardLog where Flash: ~Copyable {
     if case .broken = condition { return .broken }
     if kind.isIndexed, index.count + pendingEntries >= index.capacity { return .full }
     let span = LogRecord.span(of: UInt32(byteCount))
-    let answer = makeRoom(for: span, mayUseReserve: kind.mayUseReserve)
+    let stream = heads.count > 1 && (kind == .outbox || kind == .outboxDone) ? 1 : 0
+    let answer = makeRoom(for: span, FooterNeed(kind), in: stream, mayUseReserve: kind.mayUseReserve)
     guard answer == .queued else { return answer }
 
     let group = groups[filling]
@@ -36,6 +37,8 @@ extension ShardLog where Flash: ~Copyable {
     tickets[filling * configuration.groupRecords + Int(group.recordCount)] = ticket
     groups[filling].byteCount += span
     groups[filling].recordCount += 1
+    groups[filling].need += FooterNeed(kind)
+    groups[filling].stream = UInt8(stream)
     if kind.isIndexed { pendingEntries += 1 }
     return .queued
   }
@@ -84,27 +87,52 @@ extension ShardLog where Flash: ~Copyable {
 
   // MARK: Room
 
-  private mutating func makeRoom(for span: UInt32, mayUseReserve: Bool) -> AppendAnswer {
+  private mutating func makeRoom(
+    for span: UInt32, _ need: FooterNeed, in stream: Int, mayUseReserve: Bool
+  ) -> AppendAnswer {
     guard nextFilling() else { return .busy }
-    let limit = UInt32(configuration.groupBytes)
-    if groups[filling].byteCount + span > min(limit, segmentBytes - 64) {
-      submit()
-      guard nextFilling(), groups[filling].byteCount == 0 else { return .busy }
+    if groups[filling].recordCount > 0, Int(groups[filling].stream) != stream || !fitsGroup(span, need) {
+      guard submitFilling() else { return .busy }
     }
-    if active >= 0, span > segmentBytes - position - groups[filling].byteCount {
+    if heads[stream].active >= 0, !fitsSegment(span, need, stream) {
       // The record goes to the next segment; the group before it must leave first.
-      if groups[filling].byteCount > 0 {
-        submit()
-        guard nextFilling(), groups[filling].byteCount == 0 else { return .busy }
-      }
+      if groups[filling].recordCount > 0, !submitFilling() { return .busy }
       // Submitting may have failed and left no active segment; then the next one is as good.
-      if active >= 0, span > segmentBytes - position { return begin(mayUseReserve: mayUseReserve) }
+      if heads[stream].active >= 0, !fitsSegment(span, need, stream) {
+        guard let next = nextFree(), mayUseReserve || hasReserve(without: next, leaving: stream) else {
+          return .full
+        }
+        heads[stream].isLeaving = true
+        guard leave(stream) else { return .busy }
+      }
     }
-    if active < 0 {
-      guard groups[filling].byteCount == 0 else { return .busy }
-      return begin(mayUseReserve: mayUseReserve)
+    if heads[stream].active < 0 {
+      guard groups[filling].recordCount == 0 else { return .busy }
+      return begin(stream, mayUseReserve: mayUseReserve)
     }
     return mayUseReserve || hasReserve() ? .queued : .full
+  }
+
+  /// Whether the filling group, which is of the same stream, has room for a record.
+  private func fitsGroup(_ span: UInt32, _ need: FooterNeed) -> Bool {
+    let group = groups[filling]
+    return group.byteCount + span <= min(UInt32(configuration.groupBytes), segmentBytes - 64)
+      && group.need.items + need.items <= UInt32(configuration.itemsBytesMax)
+      && group.need.names + need.names <= UInt32(configuration.namesBytesMax)
+  }
+
+  /// Whether the active segment has room for a record and for what it brings to the footer.
+  private func fitsSegment(_ span: UInt32, _ need: FooterNeed, _ stream: Int) -> Bool {
+    let head = heads[stream]
+    let filled = groups[filling].recordCount > 0 ? groups[filling].byteCount : 0
+    return !head.isLeaving
+      && head.position + filled + span + footerBytes(stream, adding: need) <= segmentBytes
+  }
+
+  /// Submits the filling group and makes an empty one the filling one; false when that has to wait.
+  private mutating func submitFilling() -> Bool {
+    submit()
+    return nextFilling() && groups[filling].recordCount == 0
   }
 
   /// Makes `filling` a group that takes records; false when there is none.
@@ -115,13 +143,13 @@ extension ShardLog where Flash: ~Copyable {
     return true
   }
 
-  /// Begins the next segment for an empty group.
-  private mutating func begin(mayUseReserve: Bool) -> AppendAnswer {
-    assert(groups[filling].byteCount == 0)
+  /// Begins the next segment of a stream for an empty group.
+  private mutating func begin(_ stream: Int, mayUseReserve: Bool) -> AppendAnswer {
+    assert(groups[filling].recordCount == 0)
     while let next = nextFree() {
       if !mayUseReserve, !hasReserve(without: next) { return .full }
       if prepare(next) {
-        take(next)
+        take(next, stream)
         return .queued
       }
       if segments[next].state != .setAside { return .busy }
@@ -129,31 +157,42 @@ extension ShardLog where Flash: ~Copyable {
     return .full
   }
 
-  /// Makes `segment` the active one.
-  private mutating func take(_ segment: Int) {
-    assert(isFree(segment))
-    if active >= 0 { previousActive = active }
-    active = segment
-    activeIsFresh = true
-    position = SegmentHeader.firstRecord
-    previousPrefix = 0
-    generation = 0
+  /// Makes `segment` the one that the stream is written to.
+  private mutating func take(_ segment: Int, _ stream: Int) {
+    assert(isFree(segment) && heads[stream].active < 0)
+    let before = heads[stream]
+    heads[stream] = Head()
+    heads[stream].active = segment
+    heads[stream].isFresh = true
+    heads[stream].previousSequence = before.previousSequence
+    heads[stream].previousEnd = before.previousEnd
+  }
+
+  /// The stream's segment takes no more: what has been stored in it is for the next header to tell.
+  mutating func abandon(_ stream: Int) {
+    let segment = heads[stream].active
+    let before = heads[stream]
+    heads[stream] = Head()
+    heads[stream].previousSequence = before.isFresh ? before.previousSequence : segments[segment].sequence
+    heads[stream].previousEnd = before.isFresh ? before.previousEnd : segments[segment].end
   }
 
   // MARK: Submission
 
   /// Submits the filling group when it has records and nothing is under way.
   mutating func submit() {
-    guard appendToken == nil else { return }
+    guard submitFooters(), appendToken == nil else { return }
     var group = -1
     for candidate in 0..<2 where groups[candidate].state == .sealed { group = candidate }
     if group < 0 {
       guard groups[filling].state == .filling, groups[filling].recordCount > 0 else { return }
       group = filling
-      if active < 0 {
+      let stream = Int(groups[group].stream)
+      if heads[stream].active < 0 {
         // The segment that these records were meant for has failed: any free one will do, also the last.
-        guard beginAny() else { return }
+        guard beginAny(stream) else { return }
       }
+      guard hasFooterRoom(stream, for: groups[group].need) else { return }
       seal(group)
     }
     let first = groups[group].isFirst
@@ -175,10 +214,10 @@ extension ShardLog where Flash: ~Copyable {
 
   /// Begins any free segment, the last one included; false when none is ready. With none at all the log is
   /// broken.
-  private mutating func beginAny() -> Bool {
+  private mutating func beginAny(_ stream: Int) -> Bool {
     while let next = nextFree() {
       if prepare(next) {
-        take(next)
+        take(next, stream)
         return true
       }
       if segments[next].state != .setAside { return false }
@@ -197,96 +236,112 @@ extension ShardLog where Flash: ~Copyable {
   /// Gives a group its place, and its records what is known only now: checksums, durable mark, predecessor.
   private mutating func seal(_ number: Int) {
     var group = groups[number]
-    assert(group.recordCount > 0 && active >= 0 && position <= segmentBytes - group.byteCount)
-    group.segment = Int32(active)
-    group.offset = position
-    group.isFirst = activeIsFresh
+    let stream = Int(group.stream)
+    let head = heads[stream]
+    assert(group.recordCount > 0 && head.active >= 0 && head.position <= segmentBytes - group.byteCount)
+    group.segment = Int32(head.active)
+    group.offset = head.position
+    group.isFirst = head.isFresh
     groupsSubmitted += 1
     group.number = groupsSubmitted
     let mark: UInt32
-    if activeIsFresh {
-      let header = nextHeader()
+    if head.isFresh {
+      let header = nextHeader(stream)
       header.emit(into: groupMemory.mutableBytes(at: groupOffset(number), count: 64), checksum)
       group.sequence = header.sequence
       group.saltState = checksum.update(Checksum.start, word: header.salt)
-      activeIsFresh = false
+      heads[stream].isFresh = false
       mark = SegmentHeader.firstRecord
     } else {
-      group.saltState = segments[active].saltState
-      group.sequence = segments[active].sequence
-      mark = segments[active].end
+      group.saltState = segments[head.active].saltState
+      group.sequence = segments[head.active].sequence
+      mark = segments[head.active].end
     }
-    assert(group.isFirst || mark == position)
-    var at: UInt32 = 0
-    while at < group.byteCount {
-      let start = groupOffset(number) + 64 + Int(at)
-      guard var record = LogRecord(unchecked: groupMemory.bytes(at: start, count: 64)) else {
-        preconditionFailure("a group holds records")
-      }
-      record.generation = generation
-      record.previousPrefix = previousPrefix
-      record.durableMark = mark
-      record.emit(into: groupMemory.mutableBytes(at: start, count: 64))
-      let sum = LogRecord.checksum(
-        groupMemory.bytes(at: start, count: 64), at: position + at, saltState: group.saltState, checksum)
-      var patch = ByteWriter(groupMemory.mutableBytes(at: start, count: 4))
-      patch.u32(sum)
-      previousPrefix = record.key.prefix
-      at += record.span
-    }
-    assert(at == group.byteCount)
-    position += group.byteCount
+    assert(group.isFirst || mark == head.position)
+    stamp(
+      groupMemory, at: groupOffset(number) + 64, count: Int(group.byteCount), offset: head.position, mark: mark,
+      saltState: group.saltState, stream)
+    heads[stream].position += group.byteCount
     group.state = .sealed
     groups[number] = group
   }
 
-  private mutating func nextHeader() -> SegmentHeader {
+  /// Gives the records in `count` bytes of `memory` what is known only when their place is: they go to `offset`.
+  func stamp(
+    _ memory: borrowing Region, at start: Int, count: Int, offset: UInt32, mark: UInt32, saltState: UInt32,
+    _ stream: Int
+  ) {
+    var at = 0
+    while at < count {
+      guard var record = LogRecord(unchecked: memory.bytes(at: start + at, count: 64)) else {
+        preconditionFailure("a group holds records")
+      }
+      record.generation = heads[stream].generation
+      record.previousPrefix = heads[stream].previousPrefix
+      record.durableMark = mark
+      record.emit(into: memory.mutableBytes(at: start + at, count: 64))
+      let sum = LogRecord.checksum(
+        memory.bytes(at: start + at, count: 64), at: offset + UInt32(at), saltState: saltState, checksum)
+      var patch = ByteWriter(memory.mutableBytes(at: start + at, count: 4))
+      patch.u32(sum)
+      heads[stream].previousPrefix = record.key.prefix
+      at += Int(record.span)
+    }
+    assert(at == count)
+  }
+
+  private mutating func nextHeader(_ stream: Int) -> SegmentHeader {
     let sequence = sequenceNext
     sequenceNext += 1
     let salts = salts
     let salt = Bytes32(word: sequence).withBytes { shortHash($0.extracting(0..<8), key: salts) }
-    let previous = previousActive >= 0 ? segments[previousActive] : Segment()
     return SegmentHeader(
       segmentBytes: segmentBytes, sequence: sequence, salt: salt, poweredSeconds: poweredNow,
-      previousSequence: previous.sequence, previousEnd: previous.sequence == 0 ? 0 : previous.end)
+      previousSequence: heads[stream].previousSequence, previousEnd: heads[stream].previousEnd,
+      stream: UInt8(stream))
   }
 
   /// A group has left the device.
   private mutating func endAppend(_ error: FlashError?) {
+    if footerUnderWay >= 0 { return endFooter(error) }
     var ended = -1
     for group in 0..<2 where groups[group].state == .underWay { ended = group }
     precondition(ended >= 0)
     let group = groups[ended]
     let segment = Int(group.segment)
+    let stream = Int(group.stream)
     if let error {
-      statistics.groupsFailed += 1
       groups[ended].state = .failed
       // Nothing of the group may be assumed stored, nor that nothing of it is: this segment takes no more.
-      if group.isFirst { segments[segment].state = .setAside }
-      if active == segment {
-        if !group.isFirst { previousActive = segment }
-        active = -1
-        activeIsFresh = false
+      if group.isFirst {
+        segments[segment].state = .setAside
+        if heads[stream].active == segment { heads[stream].isFresh = true }
       }
-      failuresInRow += 1
-      if failuresInRow >= 3 || error == .readOnly {
-        failForGood(error)
-      } else {
-        condition = .degraded(error)
-      }
-      return
+      return failAppend(error, segment, stream)
     }
     failuresInRow = 0
     groups[ended].state = .durable
     if group.isFirst {
       if segments[segment].sequence != 0 { statistics.segmentsRecycled += 1 }
-      segments[segment].begin(sequence: group.sequence, saltState: group.saltState)
-      filter.clear(segment: segment)
+      segments[segment].begin(sequence: group.sequence, saltState: group.saltState, stream: group.stream)
+      if stream == 0 { takeFilter(segment) }
       poweredStored = max(poweredStored, poweredNow)
     }
     assert(group.offset == segments[segment].end)
     segments[segment].end = group.offset + group.byteCount
     prepareAhead()
+  }
+
+  /// A write to the stream's segment has failed.
+  mutating func failAppend(_ error: FlashError, _ segment: Int, _ stream: Int) {
+    statistics.groupsFailed += 1
+    if heads[stream].active == segment { abandon(stream) }
+    failuresInRow += 1
+    if failuresInRow >= 3 || error == .readOnly {
+      failForGood(error)
+    } else {
+      condition = .degraded(error)
+    }
   }
 
   /// Nothing is appended any more; a group that waits is answered.
@@ -336,7 +391,10 @@ extension ShardLog where Flash: ~Copyable {
 
   /// Past the middle of a segment the next one is made ready, so that no put waits for it.
   private mutating func prepareAhead() {
-    guard active >= 0, position > segmentBytes / 2, preparing < 0, let next = nextFree() else { return }
-    _ = prepare(next)
+    guard preparing < 0 else { return }
+    for stream in 0..<heads.count where heads[stream].active >= 0 && heads[stream].position > segmentBytes / 2 {
+      if let next = nextFree() { _ = prepare(next) }
+      return
+    }
   }
 }

@@ -29,6 +29,7 @@ extension ShardLog where Flash: ~Copyable {
   public var isIdle: Bool {
     for group in 0..<2 where groups[group].recordCount > 0 { return false }
     for slot in 0..<slots.count where slots[slot].isUnderWay { return false }
+    for stream in 0..<heads.count where heads[stream].pageBytes > 0 { return false }
     return preparing < 0
   }
 
@@ -52,6 +53,7 @@ extension ShardLog where Flash: ~Copyable {
         preconditionFailure("a group holds records")
       }
       if record.kind.isIndexed { pendingEntries -= 1 }
+      groups[number].need -= FooterNeed(record.kind)
       assert(pendingEntries >= 0)
       if !failed { statistics.count(record.kind, record.span) }
       groups[number].walkedBytes += record.span
@@ -70,7 +72,7 @@ extension ShardLog where Flash: ~Copyable {
       }
       let segment = Int(group.segment)
       let data = groupMemory.bytes(at: at + 64, count: Int(record.length))
-      let author = describe(record, data, segment: segment)
+      let author = describe(record, data, segment, group.offset + group.walkedBytes)
       admit(record, at: location(segment, group.offset + group.walkedBytes), author: author)
     }
     guard admissionToken == nil else { return false }

@@ -1,7 +1,8 @@
-// Starting on whatever bytes are there. Segments are put in order by their headers, and their records are taken
-// in as if they had just become durable. A hole is damage when something later proves that it was stored once: a
-// durable mark behind it, or the header of the segment that came next. Otherwise it is the torn end of a group
-// that nobody was told of, and everything behind it is cut.
+// Starting on whatever bytes are there. Segments are put in order by their headers. One that has a footer is not read:
+// the footer says what it holds and what its records do to others. The records of all others are taken in as if they
+// had just become durable. A hole among them is damage when something later proves that it was stored once: a durable
+// mark behind it, or the header of the segment that came next. Otherwise it is the torn end of a group that nobody was
+// told of, and everything behind it is cut.
 
 import Identity
 import Wire
@@ -14,12 +15,14 @@ struct OpenWindow: BitwiseCopyable {
 }
 
 extension ShardLog where Flash: ~Copyable {
-  private static var windowBytesMax: Int { 65_536 }
+  private static var windowBytesMax: UInt32 { 65_536 }
+  /// Bytes at a segment's end that are read at once: what the summary and the filter of whole shards of 2-of-4 take.
+  private static var footerReadBytes: UInt32 { 13_312 }
 
-  /// Reads everything and rebuilds what is kept in memory. Once, before anything else; waits for the medium.
+  /// Reads what is needed to rebuild what is kept in memory. Once, before anything else; waits for the medium.
   ///
   /// `seed` is 16 random bytes: the salts of new segments and the index's fingerprints come from it. Never fails
-  /// and never traps, whatever the bytes are. O(bytes of the store).
+  /// and never traps, whatever the bytes are. O(segments and records), and O(bytes) of the segments without footer.
   public mutating func open(seed: (UInt64, UInt64)) -> OpenReport {
     precondition(!isOpen)
     salts = seed
@@ -29,10 +32,23 @@ extension ShardLog where Flash: ~Copyable {
     if let error = report.syncError { condition = .degraded(error) }
     let used = readHeaders(&report)
     sort(used)
+    linkEnds(used)
+    giveFilters(used)
+    let newest = findNewest(used)
     for position in 0..<used {
-      let isNewest = position == used - 1
-      scan(Int(order[position]), storedTo: storedEnd(position, of: used), isNewest: isNewest, &report)
+      let segment = Int(order[position])
+      let trailer = trailer(of: segment, &report)
+      if let trailer {
+        if replay(segment, trailer, &report) { continue }
+        segments[segment].end = trailer.end
+      }
+      scan(segment, continuing: trailer == nil ? stream(toContinue: segment, newest) : nil, &report)
     }
+    for stream in 0..<heads.count where heads[stream].active < 0 && newest[stream] >= 0 {
+      heads[stream].previousSequence = segments[newest[stream]].sequence
+      heads[stream].previousEnd = segments[newest[stream]].end
+    }
+    nameUncertified(&report)
     report.poweredSeconds = poweredStored
     poweredNow = poweredStored
     slotMemory.clear(at: 0, count: window.count == 0 ? 0 : 64)
@@ -48,11 +64,13 @@ extension ShardLog where Flash: ~Copyable {
   private mutating func readHeaders(_ report: inout OpenReport) -> Int {
     var used = 0
     for segment in 0..<segments.count where !flash.isUntouched(segment: UInt32(segment)) {
-      let bytes = read(segment, 0, 64, &report)
+      let bytes = read(segment, 0, 64, ahead: 64, &report)
       switch SegmentHeader.read(bytes, segmentBytes: segmentBytes, checksum) {
       case .valid(let header):
         segments[segment].begin(
-          sequence: header.sequence, saltState: checksum.update(Checksum.start, word: header.salt))
+          sequence: header.sequence, saltState: checksum.update(Checksum.start, word: header.salt),
+          stream: header.stream)
+        segments[segment].isOld = header.version == SegmentHeader.oldestVersion
         segments[segment].previousSequence = header.previousSequence
         segments[segment].previousEnd = header.previousEnd
         segments[segment].isPrepared = true
@@ -65,7 +83,7 @@ extension ShardLog where Flash: ~Copyable {
         report.foreignSegments += 1
       case .none:
         guard let saltState = salvagedSalt(segment, &report) else { continue }
-        segments[segment].begin(sequence: UInt64(segment) + 1, saltState: saltState)
+        segments[segment].begin(sequence: UInt64(segment) + 1, saltState: saltState, stream: 0)
         segments[segment].isPrepared = true
         segments[segment].isSalvaged = true
         report.salvagedSegments += 1
@@ -120,31 +138,229 @@ extension ShardLog where Flash: ~Copyable {
     }
   }
 
-  /// Up to where the segment at `position` of `order` is stored, if a later segment says so.
-  private func storedEnd(_ position: Int, of used: Int) -> UInt32? {
-    let sequence = segments[Int(order[position])].sequence
-    // Only segments whose first group failed lie between a segment and the one that names it.
-    var later = position + 1
-    while later < used, later <= position + 4 {
-      let header = segments[Int(order[later])]
-      if header.previousSequence == sequence, header.previousEnd >= SegmentHeader.firstRecord {
-        return min(header.previousEnd, segmentBytes)
+  /// Where in `order` the segment with this sequence is. O(log n).
+  private func position(ofSequence sequence: UInt64, _ used: Int) -> Int? {
+    var (low, high) = (0, used)
+    while low < high {
+      let middle = (low + high) / 2
+      if segments[Int(order[middle])].sequence < sequence { low = middle + 1 } else { high = middle }
+    }
+    return low < used && segments[Int(order[low])].sequence == sequence ? low : nil
+  }
+
+  /// Writes down for each segment up to where it is stored, if a later one says so.
+  private func linkEnds(_ used: Int) {
+    for position in 0..<used { segments[Int(order[position])].end = 0 }
+    for position in 0..<used {
+      let header = segments[Int(order[position])]
+      guard header.previousEnd >= SegmentHeader.firstRecord, header.previousSequence < header.sequence,
+        let before = self.position(ofSequence: header.previousSequence, used)
+      else { continue }
+      segments[Int(order[before])].end = min(header.previousEnd, segmentBytes)
+    }
+  }
+
+  /// The newest segments of the bundles' stream get the filters.
+  private mutating func giveFilters(_ used: Int) {
+    var left = filterOwners.count
+    for position in stride(from: used - 1, through: 0, by: -1) where left > 0 {
+      let segment = Int(order[position])
+      guard segments[segment].stream == 0 else { continue }
+      left -= 1
+      segments[segment].filterSlot = UInt16(left)
+      filterOwners[left] = Int32(segment)
+    }
+  }
+
+  /// The newest segment of each stream whose header was found; −1 for none. Where there is one stream only, the newest
+  /// of all, so that the order of segments stays the order of their records.
+  private func findNewest(_ used: Int) -> InlineArray<2, Int> {
+    var newest = InlineArray<2, Int>(repeating: -1)
+    for position in 0..<used where !segments[Int(order[position])].isSalvaged {
+      let segment = Int(order[position])
+      newest[heads.count == 1 ? 0 : min(Int(segments[segment].stream), 1)] = segment
+    }
+    return newest
+  }
+
+  /// The stream that may go on in a segment without footer: it is the newest, and no other says that it follows it.
+  private func stream(toContinue segment: Int, _ newest: borrowing InlineArray<2, Int>) -> Int? {
+    let stream = Int(segments[segment].stream)
+    guard stream < heads.count, newest[stream] == segment, segments[segment].end == 0, !segments[segment].isOld
+    else {
+      return nil
+    }
+    return stream
+  }
+
+  // MARK: Footers
+
+  /// What the segment's last 64 bytes say, when they are a trailer.
+  private mutating func trailer(of segment: Int, _ report: inout OpenReport) -> Trailer? {
+    guard !segments[segment].isSalvaged, !segments[segment].isOld else { return nil }
+    let size = min(Self.footerReadBytes, segmentBytes - 64)
+    let bytes = read(segment, segmentBytes - size, size, ahead: size, &report).extracting(
+      Int(size) - 64..<Int(size))
+    guard
+      let record = LogRecord(
+        bytes, at: segmentBytes - 64, segmentBytes: segmentBytes, saltState: segments[segment].saltState, checksum),
+      record.kind == .sealed
+    else { return nil }
+    let trailer = Trailer(record)
+    let end = trailer.end
+    guard end % 64 == 0, end >= SegmentHeader.firstRecord, end <= segmentBytes - 64 else { return nil }
+    return trailer
+  }
+
+  /// A record of the footer at `offset`, whole and right, or nil; the bytes are its data.
+  @_lifetime(immortal)
+  private mutating func footerRecord(
+    _ kind: LogKind, _ segment: Int, _ offset: UInt32, _ report: inout OpenReport
+  ) -> (record: LogRecord, data: RawSpan)? {
+    guard offset % 64 == 0, offset >= SegmentHeader.firstRecord, offset <= segmentBytes - 64 else { return nil }
+    guard let record = header(segment, offset, ahead: UInt32(configuration.itemsBytesMax + 64), &report),
+      record.kind == kind
+    else { return nil }
+    let whole = read(segment, offset, record.span, ahead: record.span, &report)
+    let data = whole.extracting(64..<64 + Int(record.length))
+    guard checksum.of(data) == record.dataChecksum else { return nil }
+    return (record, data)
+  }
+
+  /// Takes in a segment by its footer; false when that is not whole, and nothing has been taken in.
+  private mutating func replay(_ segment: Int, _ trailer: Trailer, _ report: inout OpenReport) -> Bool {
+    // The filter stands before the trailer, in what has been read.
+    if segments[segment].filterSlot != TransactionFilter.noSlot {
+      if trailer.filter != 0, let filter = footerRecord(.filter, segment, trailer.filter, &report) {
+        self.filter.load(filter.data, slot: segments[segment].filterSlot)
+      } else {
+        filter.fill(slot: segments[segment].filterSlot)
       }
-      later += 1
+    }
+    var pages = InlineArray<64, UInt32>(repeating: 0)
+    var count = 0
+    var offset = trailer.summary
+    while offset != 0 {
+      guard count < pages.count, let page = footerRecord(.summary, segment, offset, &report) else { return false }
+      pages[count] = offset
+      count += 1
+      let previous = SummaryKey(page.record).previous
+      guard previous < offset else { return false }
+      offset = previous
+    }
+    segments[segment].end = trailer.end
+    segments[segment].isSealed = true
+    while count > 0 {
+      count -= 1
+      guard let page = footerRecord(.summary, segment, pages[count], &report) else {
+        // It was there a moment ago. What it says is not known, so nothing may be written over the segment.
+        segments[segment].state = .setAside
+        report.damages += 1
+        continue
+      }
+      poweredStored = max(poweredStored, SummaryKey(page.record).poweredSeconds)
+      apply(page.data, expiryHours: page.record.expiryHours, segment, &report)
+    }
+    return true
+  }
+
+  /// Does what a summary of the segment says, in its order.
+  private mutating func apply(
+    _ items: RawSpan, expiryHours: UInt32, _ segment: Int, _ report: inout OpenReport
+  ) {
+    var at = 0
+    while let item = SummaryItem(items.extracting(at..<items.byteCount)) {
+      at += Int(item.byteCount)
+      switch item.code {
+      case .entry:
+        guard item.place < unitsPerSegment, item.place > 0,
+          item.span >= 64, item.span <= LogRecord.span(of: UInt32(LogRecord.dataBytesMax))
+        else { continue }
+        report.records += 1
+        let place = location(segment, item.place * 64)
+        guard !index.contains(index.fingerprint(item.kind, item.word), place) else { continue }
+        let before = index.count
+        enter(item.kind, item.word, span: item.span, expiryHours: expiryHours, at: place, author: item.author)
+        if index.count == before { report.unindexed += 1 }
+        if item.kind == .shard, index.find(index.fingerprint(.certificate, item.word)) == 0 {
+          rememberUncertified(UncertifiedPlace(prefix: item.word, location: place).digest)
+        } else if item.kind == .certificate {
+          dropUncertified(item.word)
+        }
+      case .ended, .extended:
+        let target = place(item.place)
+        // A segment that has been begun since holds something else there.
+        guard target.segment < segments.count, segments[target.segment].state == .used,
+          segments[target.segment].sequence <= segments[segment].sequence
+        else { continue }
+        if item.code == .extended {
+          let hours = UInt32(truncatingIfNeeded: item.word)
+          segments[target.segment].expiryHours = max(segments[target.segment].expiryHours, hours)
+          continue
+        }
+        if target.segment != segment { segments[segment].pin(on: segments[target.segment].sequence) }
+        let fingerprint = index.fingerprint(item.kind, item.word)
+        guard index.contains(fingerprint, item.place) else { continue }
+        forget(
+          item.kind, span: item.span, fingerprint, item.place, author: item.author == 0 ? nil : item.author)
+        if item.kind == .shard, index.find(fingerprint) == 0 { dropUncertified(item.word) }
+      }
+    }
+  }
+
+  /// What the footer of a sealed segment says of the record at `offset`. O(bytes of its summaries).
+  private mutating func footerEntry(of segment: Int, _ offset: UInt32, _ report: inout OpenReport) -> SummaryItem? {
+    guard let trailer = trailer(of: segment, &report) else { return nil }
+    var summary = trailer.summary
+    while summary != 0, let page = footerRecord(.summary, segment, summary, &report) {
+      var at = 0
+      while let item = SummaryItem(page.data.extracting(at..<page.data.byteCount)) {
+        if item.code == .entry, item.place == offset / 64 { return item }
+        at += Int(item.byteCount)
+      }
+      let previous = SummaryKey(page.record).previous
+      guard previous < summary else { return nil }
+      summary = previous
     }
     return nil
   }
 
+  /// Footers know the first 8 bytes of a key: those of bundles without certificate are completed.
+  private mutating func nameUncertified(_ report: inout OpenReport) {
+    var position = 0
+    while position < uncertifiedUsed {
+      if let place = UncertifiedPlace(uncertified[position]) {
+        let (segment, offset) = self.place(place.location)
+        let record = header(segment, offset, ahead: 64, &report)
+        guard let record, record.kind == .shard, record.key.prefix == place.prefix else {
+          uncertifiedUsed -= 1
+          uncertified[position] = uncertified[uncertifiedUsed]
+          continue
+        }
+        uncertified[position] = record.key
+      }
+      position += 1
+    }
+    if uncertifiedUsed < uncertified.count { uncertifiedOldest = 0 }
+  }
+
   // MARK: Records
 
-  /// Takes in the records of a segment, in the order in which they were written.
-  private mutating func scan(_ segment: Int, storedTo: UInt32?, isNewest: Bool, _ report: inout OpenReport) {
+  /// Takes in the records of a segment, in the order in which they were written; stream `continuing` goes on in it.
+  private mutating func scan(_ segment: Int, continuing: Int?, _ report: inout OpenReport) {
+    let storedTo: UInt32? = segments[segment].end == 0 ? nil : segments[segment].end
     var offset = SegmentHeader.firstRecord
     var end = offset
     var generationMax: UInt16?
     var marks: Marks?
     var isInHole = false
+    var previousPrefix: UInt64 = 0
     let limit = storedTo ?? segmentBytes
+    if segments[segment].filterSlot != TransactionFilter.noSlot { filter.clear(slot: segments[segment].filterSlot) }
+    if let continuing {
+      heads[continuing] = Head()
+      heads[continuing].active = segment
+    }
     while offset + 64 <= limit {
       let found = header(segment, offset, &report)
       let record = found.flatMap { $0.generation >= generationMax ?? 0 ? $0 : nil }
@@ -153,6 +369,10 @@ extension ShardLog where Flash: ~Copyable {
         isInHole = false
         generationMax = record.generation
         previousPrefix = record.key.prefix
+        if let continuing, record.kind == .summary {
+          heads[continuing].page = offset
+          (heads[continuing].names, heads[continuing].items, heads[continuing].expiryHours) = (0, 0, 0)
+        }
         offset += record.span
         end = offset
         continue
@@ -176,22 +396,23 @@ extension ShardLog where Flash: ~Copyable {
     if isInHole { name(nil, before: nil, &report) }
     if let marks, marks.hasRecords { report.tornTails += 1 }
     segments[segment].end = end
-    guard isNewest, !segments[segment].isSalvaged else { return }
+    guard let continuing else { return }
     // Whatever lies behind the end was written with at most this generation, and is never believed again.
     let seen = max(generationMax ?? 0, marks?.generation ?? 0)
     let isUntouched = generationMax == nil && marks?.hasRecords != true
-    previousActive = segment
-    guard seen < .max, report.syncError == nil, end < segmentBytes else { return }
-    active = segment
-    activeIsFresh = false
-    position = end
-    generation = isUntouched ? 0 : seen + 1
-    if end == SegmentHeader.firstRecord { previousPrefix = 0 }
+    guard seen < .max, report.syncError == nil, end < segmentBytes, !heads[continuing].isFooterLost else {
+      return abandon(continuing)
+    }
+    heads[continuing].position = end
+    heads[continuing].generation = isUntouched ? 0 : seen + 1
+    heads[continuing].previousPrefix = end == SegmentHeader.firstRecord ? 0 : previousPrefix
   }
 
-  private mutating func header(_ segment: Int, _ offset: UInt32, _ report: inout OpenReport) -> LogRecord? {
+  private mutating func header(
+    _ segment: Int, _ offset: UInt32, ahead: UInt32 = windowBytesMax, _ report: inout OpenReport
+  ) -> LogRecord? {
     let saltState = segments[segment].saltState
-    let bytes = read(segment, offset, 64, &report)
+    let bytes = read(segment, offset, 64, ahead: ahead, &report)
     return LogRecord(bytes, at: offset, segmentBytes: segmentBytes, saltState: saltState, checksum)
   }
 
@@ -226,10 +447,11 @@ extension ShardLog where Flash: ~Copyable {
     let whole = read(segment, offset, record.span, &report)
     let data = whole.extracting(64..<64 + Int(record.length))
     guard checksum.of(data) == record.dataChecksum else { return false }
+    if record.kind.isFooter { return true }
     report.records += 1
     if segments[segment].isSalvaged, !record.kind.hasData { return true }
     let before = index.count
-    let author = describe(record, data, segment: segment)
+    let author = describe(record, data, segment, offset)
     admit(record, at: location(segment, offset), author: author)
     while let candidate = advanceAdmission() {
       let (other, at) = place(candidate)
@@ -237,6 +459,10 @@ extension ShardLog where Flash: ~Copyable {
       let error = flash.readWaiting(
         segment: UInt32(other), offset: at, into: scratch.mutableBytes(at: 0, count: size))
       if error != nil { report.readErrors += 1 }
+      if error == nil, segments[other].isSealed, candidateHeader(other, at) == nil {
+        // The next life of that segment was begun, and the power went before its header was stored.
+        admission.told = footerEntry(of: other, at, &report)
+      }
       admission.endRead(error)
     }
     if record.kind.isIndexed, index.count == before, index.count == index.capacity { report.unindexed += 1 }
@@ -245,6 +471,8 @@ extension ShardLog where Flash: ~Copyable {
 
   /// Reports a hole: the record itself when its header is right, else what the record after it says of it.
   private mutating func name(_ damaged: LogRecord?, before next: LogRecord?, _ report: inout OpenReport) {
+    // A rotten page of the footer hides nothing: the segment is read.
+    if damaged?.kind.isFooter ?? false { return }
     report.damages += 1
     guard damagesUsed < damages.count else { return }
     if let damaged {
@@ -259,14 +487,15 @@ extension ShardLog where Flash: ~Copyable {
 
   // MARK: Bytes
 
-  /// `count` bytes of a segment from `offset`, at most a window. What cannot be read is zero.
+  /// `count` bytes of a segment from `offset`, at most a window; reads up to `ahead`. What cannot be read is zero.
   @_lifetime(immortal)
-  private mutating func read(_ segment: Int, _ offset: UInt32, _ count: UInt32, _ report: inout OpenReport)
-    -> RawSpan
-  {
+  private mutating func read(
+    _ segment: Int, _ offset: UInt32, _ count: UInt32, ahead: UInt32 = windowBytesMax, _ report: inout OpenReport
+  ) -> RawSpan {
     precondition(count <= UInt32(configuration.slotBytes) && count <= segmentBytes - offset)
     if window.segment != segment || offset < window.offset || offset + count > window.offset + window.count {
-      let size = min(UInt32(min(Self.windowBytesMax, slotMemory.byteCount)), segmentBytes - offset)
+      let size = min(max(count, min(ahead, UInt32(slotMemory.byteCount))), segmentBytes - offset)
+      report.readBytes += UInt64(size)
       window = OpenWindow(segment: segment, offset: offset, count: size)
       let all = slotMemory.mutableBytes(at: 0, count: Int(size))
       if flash.readWaiting(segment: UInt32(segment), offset: offset, into: all) != nil {

@@ -13,6 +13,8 @@ struct ReadSlot: BitwiseCopyable {
     case wanted
     case underWay
     case arrived
+    /// Goes on when filters may be read again.
+    case paused
     /// The caller has it.
     case held
   }
@@ -54,6 +56,8 @@ struct ReadSlot: BitwiseCopyable {
   /// Walks: the record that is looked at, and segments to go.
   var position: UInt32 = 0
   var segmentsLeft: UInt32 = 0
+  /// Whether the filter of the segment has been asked, where it is not in memory.
+  var hasAskedFilter = false
   var record: LogRecord?
 
   var isUnderWay: Bool { phase != .free && phase != .held }
@@ -64,6 +68,8 @@ extension ShardLog where Flash: ~Copyable {
   private static var firstReadBytes: UInt32 { 10_240 }
   /// Bytes that a walk reads at a time: a record's header, a shard's head and its id leaves.
   private static var windowBytes: UInt32 { 4_096 }
+  /// Filters that are read from footers in a second of powered time.
+  static var probesPerSecond: Int { 256 }
   /// Reads that a slot does in one turn when the device answers at once.
   private static var readsPerTurn: Int { 64 }
 
@@ -91,7 +97,8 @@ extension ShardLog where Flash: ~Copyable {
   /// first. Ends with `.located` or `.absent`; pass the event's cursor to look further. Outbox records are found
   /// by `load(.outbox, id)`.
   ///
-  /// One device read per record of such a segment; 1.5 % of the other full segments are walked in vain.
+  /// One device read per record of such a segment; 1.8 % of the other full segments are walked in vain. A filter that is
+  /// not in memory is one read, and at most `probesPerSecond` of them are made: the rest waits.
   public mutating func locate(_ transaction: Digest, from cursor: StoreCursor? = nil, ticket: StoreTicket)
     -> ReadAnswer
   {
@@ -100,7 +107,7 @@ extension ShardLog where Flash: ~Copyable {
     slots[slot] = ReadSlot()
     slots[slot].ticket = ticket
     slots[slot].key = transaction
-    startWalk(slot, .locate, from: cursor, first: max(active, 0))
+    startWalk(slot, .locate, from: cursor, first: max(heads[0].active, 0))
     return .started
   }
 
@@ -223,6 +230,7 @@ extension ShardLog where Flash: ~Copyable {
     slots[slot].hasYielded = false
     for _ in 0..<Self.readsPerTurn {
       if slots[slot].phase == .wanted { start(slot) }
+      if slots[slot].phase == .paused, probesLeft > 0 { slots[slot].phase = .arrived }
       guard slots[slot].phase == .arrived else { return nil }
       let event: StoreEvent?
       switch slots[slot].purpose {
@@ -296,7 +304,7 @@ extension ShardLog where Flash: ~Copyable {
 
   private mutating func advanceLoad(_ slot: Int) -> StoreEvent? {
     let read = slots[slot]
-    let fingerprint = index.fingerprint(read.kind, read.key)
+    let fingerprint = index.fingerprint(read.kind, read.key.prefix)
     if read.have > 0 || read.error != nil {
       let at = location(Int(read.segment), read.offset)
       slots[slot].error = nil
@@ -393,7 +401,9 @@ extension ShardLog where Flash: ~Copyable {
   private func concerns(_ slot: Int, _ segment: Int) -> Bool {
     guard segments[segment].state == .used, segments[segment].liveCount > 0 else { return false }
     switch slots[slot].purpose {
-    case .locate: return filter.mayContain(slots[slot].key.prefix, segment: segment)
+    case .locate:
+      return segments[segment].stream == 0
+        && filter.mayContain(slots[slot].key.prefix, slot: segments[segment].filterSlot)
     case .next where slots[slot].kind == .outbox: return segments[segment].outboxCount > 0
     default: return true
     }
@@ -403,7 +413,11 @@ extension ShardLog where Flash: ~Copyable {
     if slots[slot].error != nil {
       // What cannot be read is passed over, a window at a time.
       slots[slot].error = nil
-      slots[slot].position += min(Self.windowBytes, segmentBytes - slots[slot].position)
+      if asksFilter(slot) {
+        slots[slot].hasAskedFilter = true
+      } else {
+        slots[slot].position += min(Self.windowBytes, segmentBytes - slots[slot].position)
+      }
       slots[slot].have = 0
     }
     while slots[slot].segmentsLeft > 0 {
@@ -411,6 +425,23 @@ extension ShardLog where Flash: ~Copyable {
       let position = slots[slot].position
       guard concerns(slot, segment), position < segments[segment].end else {
         leave(slot, segment)
+        continue
+      }
+      if asksFilter(slot) {
+        let start = segmentBytes - UInt32(128 + filter.byteCount)
+        guard covers(slot, start, UInt32(64 + filter.byteCount)) else {
+          // Nobody else waits for this one: it goes on when the powered time has.
+          guard probesLeft > 0 else {
+            slots[slot].phase = .paused
+            return nil
+          }
+          probesLeft -= 1
+          want(slot, segment, start, UInt32(64 + filter.byteCount))
+          return nil
+        }
+        slots[slot].hasAskedFilter = true
+        slots[slot].have = 0
+        if !storedFilterMayContain(slot) { leave(slot, segment) }
         continue
       }
       guard covers(slot, position, 64) else {
@@ -457,8 +488,31 @@ extension ShardLog where Flash: ~Copyable {
     }
   }
 
+  /// Whether the walk must read the filter of its segment before its records.
+  private func asksFilter(_ slot: Int) -> Bool {
+    let segment = segments[Int(slots[slot].segment)]
+    return slots[slot].purpose == .locate && !slots[slot].hasAskedFilter && segment.isSealed
+      && segment.filterSlot == TransactionFilter.noSlot
+  }
+
+  /// Whether the filter that has been read to the slot's buffer may know the transaction; yes when it is not whole.
+  private func storedFilterMayContain(_ slot: Int) -> Bool {
+    let at = segmentBytes - UInt32(128 + filter.byteCount)
+    let bytes = slotMemory.bytes(at: slot * configuration.slotBytes, count: 64 + filter.byteCount)
+    guard
+      let record = LogRecord(
+        bytes.extracting(0..<64), at: at, segmentBytes: segmentBytes,
+        saltState: segments[Int(slots[slot].segment)].saltState, checksum),
+      record.kind == .filter, Int(record.length) == filter.byteCount
+    else { return true }
+    let stored = bytes.extracting(64..<64 + filter.byteCount)
+    return checksum.of(stored) != record.dataChecksum
+      || TransactionFilter.mayContain(slots[slot].key.prefix, in: stored)
+  }
+
   private mutating func leave(_ slot: Int, _ segment: Int) {
     slots[slot].segmentsLeft -= 1
+    slots[slot].hasAskedFilter = false
     slots[slot].have = 0
     slots[slot].position = SegmentHeader.firstRecord
     if slots[slot].purpose == .expire { return finishExpiry(segment, walkedTo: slots[slot].match) }
@@ -467,7 +521,7 @@ extension ShardLog where Flash: ~Copyable {
 
   private mutating func visit(_ slot: Int, _ record: LogRecord, _ at: LogLocation, _ data: RawSpan) -> StoreEvent? {
     guard record.kind.isIndexed else { return nil }
-    let fingerprint = index.fingerprint(record.kind, record.key)
+    let fingerprint = index.fingerprint(record.kind, record.key.prefix)
     guard index.contains(fingerprint, at) else { return nil }
     switch slots[slot].purpose {
     case .locate:
@@ -483,7 +537,8 @@ extension ShardLog where Flash: ~Copyable {
       return nil
     case .expire:
       guard record.kind != .outbox, hasExpired(place(at).segment) else { return nil }
-      forget(record, fingerprint, at, author: record.kind == .shard ? shardAuthor(data) : nil)
+      forget(
+        record.kind, span: record.span, fingerprint, at, author: record.kind == .shard ? shardAuthor(data) : nil)
       return nil
     case .name:
       var reader = ByteReader(data)

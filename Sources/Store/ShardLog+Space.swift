@@ -14,6 +14,7 @@ extension ShardLog where Flash: ~Copyable {
     guard poweredSeconds > poweredNow else { return }
     let hourPassed = poweredSeconds / 3_600 != poweredNow / 3_600
     poweredNow = poweredSeconds
+    probesLeft = Self.probesPerSecond
     if poweredNow - min(poweredNow, poweredStored) >= Self.poweredStampSeconds {
       if append(.poweredTime, key: Bytes32(word: poweredSeconds), ticket: 0) == .queued {
         poweredStored = poweredNow
@@ -48,7 +49,7 @@ extension ShardLog where Flash: ~Copyable {
   }
 
   /// Whether the segment can be begun now.
-  func isFree(_ segment: Int) -> Bool { segment != active && isRecyclable(segment) }
+  func isFree(_ segment: Int) -> Bool { stream(writing: segment) == nil && isRecyclable(segment) }
 
   /// The free segment that was written longest ago; one that was never written when there is no other. So the
   /// pool grows only when it must. O(segments).
@@ -57,7 +58,7 @@ extension ShardLog where Flash: ~Copyable {
     var blank: Int?
     for segment in 0..<segments.count {
       if segments[segment].state == .blank {
-        if blank == nil, segment != active { blank = segment }
+        if blank == nil, stream(writing: segment) == nil { blank = segment }
       } else if best.map({ segments[segment].sequence < segments[$0].sequence }) ?? true, isFree(segment) {
         best = segment
       }
@@ -65,10 +66,11 @@ extension ShardLog where Flash: ~Copyable {
     return best ?? blank
   }
 
-  /// Whether a segment stays free, apart from `taken`. The active one counts when it is about to be left.
-  mutating func hasReserve(without taken: Int = -1) -> Bool {
+  /// Whether a segment stays free, apart from `taken`. The one that stream `leaving` writes counts when it is empty.
+  mutating func hasReserve(without taken: Int = -1, leaving: Int = -1) -> Bool {
     if reserveHint != taken, isFree(reserveHint) { return true }
     for segment in 0..<segments.count where segment != taken {
+      if let stream = stream(writing: segment), stream != leaving { continue }
       if taken >= 0 ? isRecyclable(segment, after: taken) : isFree(segment) {
         reserveHint = segment
         return true

@@ -23,6 +23,8 @@ public struct ShardLog<Flash: FlashDevice & ~Copyable>: ~Copyable {
   let order: Table<UInt32>
   var index: StoreIndex
   let filter: TransactionFilter
+  /// The segment that each filter in memory is of, or −1.
+  let filterOwners: Table<Int32>
   var account: AuthorAccount
   var salts: (UInt64, UInt64) = (0, 0)
   var isOpen = false
@@ -37,16 +39,12 @@ public struct ShardLog<Flash: FlashDevice & ~Copyable>: ~Copyable {
   var appendToken: FlashToken?
   var prepareToken: FlashToken?
   var preparing = -1
-  /// Segment that the filling group goes to, or −1.
-  var active = -1
-  /// Segment that was active before, for the next header.
-  var previousActive = -1
-  /// Whether the active segment's header has not been submitted.
-  var activeIsFresh = false
-  /// Where in the active segment the filling group begins.
-  var position: UInt32 = 0
-  var generation: UInt16 = 0
-  var previousPrefix: UInt64 = 0
+  /// Where each stream is written.
+  let heads: Table<Head>
+  /// What is gathered for the footers of the segments that are written, stream after stream.
+  let footerMemory: Region
+  /// The stream whose footer the device is writing, or −1.
+  var footerUnderWay = -1
   var sequenceNext = SegmentHeader.firstSequence
   /// Records with an index entry to come.
   var pendingEntries = 0
@@ -63,6 +61,8 @@ public struct ShardLog<Flash: FlashDevice & ~Copyable>: ~Copyable {
   let slotMemory: Region
   let slots: Table<ReadSlot>
   var slotTurn = 0
+  /// Filters that may be read from footers in this second.
+  var probesLeft = ShardLog.probesPerSecond
   /// Whether segments may have expired since they were last looked at.
   var isExpiryDue = false
 
@@ -97,10 +97,15 @@ public struct ShardLog<Flash: FlashDevice & ~Copyable>: ~Copyable {
     segments = Table(repeating: Segment(), count: segmentCount)
     order = Table(zeroed: segmentCount)
     index = StoreIndex(slotCount: configuration.indexSlots)
-    filter = TransactionFilter(byteCount: configuration.filterBytes, segmentCount: segmentCount)
+    filter = TransactionFilter(
+      byteCount: TransactionFilter.byteCount(segmentBytes: configuration.geometry.segmentBytes),
+      slotCount: configuration.filterSlots)
+    filterOwners = Table(repeating: -1, count: configuration.filterSlots)
     account = AuthorAccount(authorsMax: configuration.authorsMax)
     groupMemory = Region(byteCount: 2 * (64 + configuration.groupBytes))
     groups = Table(repeating: Group(), count: 2)
+    heads = Table(repeating: Head(), count: configuration.streamCount)
+    footerMemory = Region(byteCount: configuration.footerBytes)
     tickets = Table(zeroed: 2 * configuration.groupRecords)
     slotMemory = Region(byteCount: (configuration.readSlots + 1) * configuration.slotBytes)
     slots = Table(repeating: ReadSlot(), count: configuration.readSlots + 1)
@@ -127,9 +132,10 @@ public struct ShardLog<Flash: FlashDevice & ~Copyable>: ~Copyable {
     for segment in 0..<segments.count where isFree(segment) { free += UInt64(segmentBytes - 64) }
     guard free > 0 else { return 0 }
     free -= UInt64(segmentBytes - 64)
-    guard active >= 0 else { return free }
+    let head = heads[0]
+    guard head.active >= 0 else { return free }
     // The filling group may be meant for the next segment already.
-    let taken = position + groups[filling].byteCount
+    let taken = head.position + groups[filling].byteCount + footerBytes(0, adding: FooterNeed())
     return free + UInt64(taken < segmentBytes ? segmentBytes - taken : 0)
   }
 
@@ -141,19 +147,19 @@ public struct ShardLog<Flash: FlashDevice & ~Copyable>: ~Copyable {
 
   /// Bytes of live shard records of a bundle author; of all authors beyond `authorsMax` together when there are
   /// so many. O(authors).
-  public func authorBytes(_ author: NodeID) -> UInt64 { account.bytes(of: author) }
+  public func authorBytes(_ author: NodeID) -> UInt64 { account.bytes(of: author.prefix) }
 
   /// Live records in the index.
   public var recordCount: Int { index.count }
 
   /// Whether there is probably such a record: wrongly yes for one key in 480,000 when the default index is full,
   /// never wrongly no. O(1).
-  public func holds(_ kind: LogKind, _ key: Digest) -> Bool { index.find(index.fingerprint(kind, key)) != 0 }
+  public func holds(_ kind: LogKind, _ key: Digest) -> Bool { index.find(index.fingerprint(kind, key.prefix)) != 0 }
 
   /// How many such records there probably are: of a bundle that came by hand there may be several shards.
   public func count(_ kind: LogKind, _ key: Digest) -> Int {
     var count: UInt32 = 0
-    while index.find(index.fingerprint(kind, key), match: count) != 0 { count += 1 }
+    while index.find(index.fingerprint(kind, key.prefix), match: count) != 0 { count += 1 }
     return Int(count)
   }
 

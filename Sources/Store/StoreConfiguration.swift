@@ -9,8 +9,8 @@ import Wire
   public var geometry: FlashGeometry
   /// Slots of the index, 8 bytes each; seven eighths of them can be used, one per live record.
   public var indexSlots: Int
-  /// Bytes of all transaction filters together: 9 bits a transaction keep needless walks below 2 %.
-  public var filterBytes: Int
+  /// Transaction filters that are kept in memory, those of the newest segments: 7,936 bytes each for segments of 1 MiB.
+  public var filterSlots: Int
   /// Records that are being read or held by the caller at the same time.
   public var readSlots: Int
   /// Bytes of each of the two group buffers, a multiple of 64.
@@ -23,12 +23,12 @@ import Wire
   public var damagesMax: Int
 
   /// The default sizes for a store of `segmentCount` segments of 1 MiB: 256 index slots a segment, which is what
-  /// whole shards of 2-of-4 and their certificates need, at least 40,960 (35,840 records), and 7.75 KiB of filter a
-  /// segment, at most 1 MiB.
+  /// whole shards of 2-of-4 and their certificates need, at least 40,960 (35,840 records), and the filters of the newest
+  /// 128 segments.
   public init(segmentCount: Int) {
     geometry = FlashGeometry(segmentBytes: Limits.segmentBytes, segmentCount: segmentCount)
     indexSlots = max(40_960, segmentCount * 256)
-    filterBytes = min(segmentCount * 7_936, 1 << 20)
+    filterSlots = min(segmentCount, 128)
     readSlots = 8
     groupBytes = Limits.groupBytes
     authorsMax = Limits.authorsMax
@@ -36,13 +36,31 @@ import Wire
     damagesMax = 64
   }
 
+  /// Bytes that each transaction filter takes, of segments of 1 MiB.
+  public static var bytesPerFilter: Int { bytesPerFilter(segmentBytes: Limits.segmentBytes) }
+  private static func bytesPerFilter(segmentBytes: Int) -> Int {
+    TransactionFilter.byteCount(segmentBytes: segmentBytes) + 4
+  }
+  /// Streams of records, each with a segment of its own that is written: bundles, and the outbox where there are enough
+  /// segments. What is in the outbox is done with soon, and would leave holes among what stays for months.
+  var streamCount: Int { geometry.segmentCount >= 8 ? 2 : 1 }
+  /// Bytes of names that a page holds at most, for the stream of bundles: what whole shards of 2-of-4 fill a segment with.
+  var namesBytesMax: Int { min(9_216, max(256, geometry.segmentBytes / 32)) }
+  /// Bytes of items that a page holds at most.
+  var itemsBytesMax: Int { min(6_144, max(256, geometry.segmentBytes / 32)) }
+  /// Bytes of a stream's footer: names, items and filter, each with a record's header, and the trailer.
+  var streamFooterBytes: Int {
+    4 * 64 + namesBytesMax + itemsBytesMax + TransactionFilter.byteCount(segmentBytes: geometry.segmentBytes)
+  }
+  /// Bytes of all streams' footers.
+  var footerBytes: Int { streamCount * streamFooterBytes }
   /// Bytes of a read slot: a whole record.
   var slotBytes: Int { Int(LogRecord.span(of: UInt32(LogRecord.dataBytesMax))) }
   /// Records that fit one group.
   var groupRecords: Int { groupBytes / LogRecord.headerBytes }
   /// The longest data of a record: a whole shard, or what a small segment or group holds.
   var dataBytesMax: Int {
-    min(LogRecord.dataBytesMax, groupBytes - 64, geometry.segmentBytes - 128)
+    min(LogRecord.dataBytesMax, groupBytes - 64, geometry.segmentBytes - 128 - 768)
   }
 
   /// Whether the numbers fit each other and the format: 2 to 65,536 segments, at most 64 GiB, segments and groups
@@ -52,7 +70,8 @@ import Wire
       && geometry.segmentBytes >= 4_096 && geometry.segmentBytes <= 1 << 26 && geometry.segmentBytes % 64 == 0
       && UInt64(geometry.segmentBytes / 64) * UInt64(geometry.segmentCount) <= 1 << 30
       && groupBytes >= 4_096 && groupBytes % 64 == 0 && groupBytes <= geometry.segmentBytes && groupBytes <= 1 << 20
-      && indexSlots >= 16 && indexSlots <= 1 << 28 && filterBytes >= 0 && readSlots >= 1 && readSlots <= 255
+      && indexSlots >= 16 && indexSlots <= 1 << 28 && filterSlots >= 1 && filterSlots <= 32_768 && readSlots >= 1
+      && readSlots <= 255
       && authorsMax >= 1 && uncertifiedMax >= 1 && damagesMax >= 1
   }
 }
@@ -72,12 +91,12 @@ extension StoreConfiguration {
   /// What the store will reserve, before anything is reserved. O(1).
   public var plan: StorePlan {
     let slots = (readSlots + 1) * (slotBytes + MemoryLayout<ReadSlot>.stride)
-    let groups = 2 * (64 + groupBytes + groupRecords * 4)
+    let groups = 2 * (64 + groupBytes + groupRecords * 4) + footerBytes + streamCount * MemoryLayout<Head>.stride
     let segments = geometry.segmentCount * (MemoryLayout<Segment>.stride + 4)
     let small =
       authorsMax * MemoryLayout<AuthorAccount.Row>.stride + uncertifiedMax * 32
       + damagesMax * MemoryLayout<Damage>.stride + Checksum.tableBytes + 128
-    let filters = TransactionFilter.reservedBytes(byteCount: filterBytes, segmentCount: geometry.segmentCount)
+    let filters = filterSlots * Self.bytesPerFilter(segmentBytes: geometry.segmentBytes)
     return [
       StorePlanRow(name: "log groups", byteCount: UInt64(groups)),
       StorePlanRow(name: "log reads", byteCount: UInt64(slots)),

@@ -93,12 +93,6 @@ public enum ReadAnswer: Equatable, BitwiseCopyable, Sendable {
 @frozen public struct OpenReport: Equatable, BitwiseCopyable, Sendable {
   /// Records that were accepted.
   public var records: UInt32 = 0
-  /// Live shards, outbox records and certificates.
-  public var shards: UInt32 = 0
-  /// See `shards`.
-  public var outboxes: UInt32 = 0
-  /// See `shards`.
-  public var certificates: UInt32 = 0
   /// Holes below what was known to be stored: each at least one record.
   public var damages: UInt32 = 0
   /// Segments that end in bytes which were never acknowledged.
@@ -109,6 +103,8 @@ public enum ReadAnswer: Equatable, BitwiseCopyable, Sendable {
   public var foreignSegments: UInt32 = 0
   /// Reads that failed.
   public var readErrors: UInt32 = 0
+  /// Bytes read.
+  public var readBytes: UInt64 = 0
   /// Live records that did not fit the index: they stay on the flash but are not found.
   public var unindexed: UInt32 = 0
   /// Why the medium could not be synced, if so: what was never synced may be lost in the next power cut.
@@ -130,6 +126,8 @@ public enum ReadAnswer: Equatable, BitwiseCopyable, Sendable {
   public var outboxBytes: UInt64 = 0
   /// The same for everything else.
   public var otherBytes: UInt64 = 0
+  /// Bytes of footers that became durable.
+  public var footerBytes: UInt64 = 0
   /// Bytes handed to the device, segment headers included.
   public var submittedBytes: UInt64 = 0
   /// Groups handed to the device, each one append and one sync.
@@ -156,6 +154,7 @@ public enum ReadAnswer: Equatable, BitwiseCopyable, Sendable {
     case .certificate: certificateBytes += UInt64(bytes)
     case .outbox, .outboxDone: outboxBytes += UInt64(bytes)
     case .released, .renewed, .poweredTime: otherBytes += UInt64(bytes)
+    case .names, .summary, .filter, .sealed: footerBytes += UInt64(bytes)
     }
   }
 }

@@ -1,5 +1,5 @@
 // Where the live records are: 8 bytes a record, open addressing with linear probing. An entry knows only 34 bits
-// of what it stands for, so whoever acts on one reads the record first. The table's position is derived from
+// of what it stands for, so whoever acts on one reads the record first, unless a footer has told the very place. The table's position is derived from
 // those 34 bits, so entries can be moved and removed without reading the flash.
 
 import Identity
@@ -34,10 +34,12 @@ struct StoreIndex: ~Copyable {
     self.seed = seed
   }
 
-  /// 34 bits of SipHash over the key, keyed with the seed and the kind.
-  func fingerprint(_ kind: LogKind, _ key: Digest) -> UInt64 {
+  /// 34 bits of SipHash over the first 8 bytes of the key, keyed with the seed and the kind.
+  func fingerprint(_ kind: LogKind, _ prefix: UInt64) -> UInt64 {
     let seed = seed
-    return key.withBytes { shortHash($0, key: (seed.0, seed.1 ^ UInt64(kind.rawValue))) >> 30 }
+    return unsafe withUnsafeBytes(of: prefix.littleEndian) {
+      shortHash(unsafe RawSpan(_unsafeBytes: $0), key: (seed.0, seed.1 ^ UInt64(kind.rawValue))) >> 30
+    }
   }
 
   func home(_ fingerprint: UInt64) -> Int {

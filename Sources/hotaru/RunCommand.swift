@@ -105,6 +105,7 @@ private func runNode(_ home: borrowing Home, _ settings: Settings, _ signals: In
   guard let secrets = SecretFile.load(home) else { return 1 }
   var configuration = nodeConfiguration(settings, identity.publicKey)
   configuration.secrets = secrets
+  configuration.filterSlots = filterSlots(configuration, settings)
   guard printPlan(configuration, settings, &log) else { return 1 }
   do throws(HomeLock.Failure) {
     let lock = try HomeLock(home)
@@ -197,6 +198,15 @@ private func memoryPlan(_ configuration: NodeConfiguration) -> MemoryPlan {
     "flash threads", FileFlash.plannedBytes(segmentCount: Int(configuration.storeBytes >> 20)))
   plan.add("stack and C library", 131_072)
   return plan
+}
+
+/// The transaction filters that the budget has room for, at most one for each segment.
+private func filterSlots(_ configuration: NodeConfiguration, _ settings: Settings) -> Int {
+  var least = configuration
+  least.filterSlots = 1
+  let others = memoryPlan(least).totalBytes
+  let left = max(0, Int(truncatingIfNeeded: settings.memoryBytes) - others)
+  return 1 + min(left / StoreConfiguration.bytesPerFilter, Int(configuration.storeBytes >> 20) - 1)
 }
 
 /// Prints what will be reserved; false, with the sum, when it is more than the budget.

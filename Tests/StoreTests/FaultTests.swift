@@ -119,9 +119,9 @@ import Wire
       rig.settle()
       stored += 1
     }
-    while rig.finishOutbox(key(-5)) == .queued, rig.log.active == 0 { rig.settle() }
+    while rig.finishOutbox(key(-5)) == .queued, rig.log.heads[0].active == 0 { rig.settle() }
     rig.settle()
-    #expect(rig.log.active == 1)
+    #expect(rig.log.heads[0].active == 1)
     for bundle in 0..<stored {
       #expect(rig.putShard(1_000) == .full)
       #expect(rig.put(.outbox, key(1_001), data: [1]) == .full)
@@ -134,13 +134,16 @@ import Wire
 
   @Test func whatIsUnderWayKeepsItsSegment() {
     let rig = Rig(smallConfiguration(segments: 2))
-    for bundle in 0..<13 {
+    // Until what follows does not fit the segment any more.
+    var bundle = 0
+    while rig.log.heads[0].active < 0 || rig.log.heads[0].position < 12_000 {
       #expect(rig.putShard(bundle) == .queued)
       rig.settle()
       #expect(rig.release(bundle) == .queued)
       rig.settle()
+      bundle += 1
     }
-    #expect(rig.log.active == 0 && rig.log.recordCount == 0)
+    #expect(rig.log.heads[0].active == 0 && rig.log.recordCount == 0)
     rig.medium.appendTiming = .later
     #expect(rig.putShard(100, sliceBytes: 200) == .queued)
     rig.log.flush()
@@ -298,8 +301,10 @@ import Wire
         bundles.append(life * 100 + part)
         rig.settle()
       }
-      for bundle in bundles { rig.release(bundle) }
-      rig.settle()
+      for bundle in bundles {
+        rig.release(bundle)
+        rig.settle()
+      }
       rig.reopen()
       rig.check()
       #expect(rig.log.recordCount == 0)
@@ -330,8 +335,9 @@ import Wire
     // The window of the first segment fails, and of its pages the second.
     rig.medium.restart()
     let log = (0..<rig.medium.geometry.segmentCount).count { !rig.medium.isUntouched($0) }
-    rig.medium.fail(.readWaiting, after: log, with: .medium)
+    // After the headers, the segment that was prepared ahead, and the place of the trailer.
     rig.medium.fail(.readWaiting, after: log + 2, with: .medium)
+    rig.medium.fail(.readWaiting, after: log + 4, with: .medium)
     rig.medium.kill()
     rig.seed += 1
     rig.medium.turnOn()
@@ -348,7 +354,7 @@ import Wire
     rig.putShard(1)
     rig.settle()
     var image = rig.medium.image
-    image[8] = 2
+    image[8] = 3
     let checksum = Checksum()
     let sum = image.withUnsafeBytes { checksum.of(RawSpan(_unsafeBytes: $0).extracting(0..<60)) }
     for byte in 0..<4 { image[60 + byte] = UInt8(truncatingIfNeeded: sum >> (8 * UInt32(byte))) }

@@ -67,8 +67,7 @@ import Wire
   /// Log bytes per byte of shard record, and of leaves, for full 2-of-4 bundles of 64 incompressible records of
   /// 256 B with certificates; printed, not asserted in time.
   @Test func writeAmplification() {
-    var configuration = StoreConfiguration(segmentCount: 4)
-    configuration.filterBytes = 4 * 8_192
+    let configuration = StoreConfiguration(segmentCount: 4)
     let rig = Rig(configuration, pageBytes: 4_096)
     var leaves = 0
     var records = 0
@@ -93,11 +92,11 @@ import Wire
 
   // Computed by an independent program (Python) from FORMAT.md.
   static let goldenHeader =
-    "484f544152554c47010000000000100003020100000000008877665544332211"
-    + "201c000000000000020201000000000040ff0f0000000000000000008187dfe6"
+    "484f544152554c47020000000000100003020100000000008877665544332211"
+    + "201c000000000000020201000000000040ff0f0000000000000000008eec800f"
   static let golden = [
-    "484f544152554c47010000000040000001000100000000002629bc369f9a52da"
-      + "000000000000000000000000000000000000000000000000000000007e2512d4",
+    "484f544152554c47020000000040000001000100000000002629bc369f9a52da"
+      + "00000000000000000000000000000000000000000000000000000000714e4d3d",
     "bfb8cac61ef230f1030000000102000000000000000000001dbd7d0b561a41d2"
       + "3c2a469ad42fbd70d5438bae826f6fd607413190c37c363be010000040000000",
     "f1e0336212021a8a02000000020300001dbd7d0b561a41d21dbd7d0b561a41d2"

@@ -45,7 +45,7 @@ import Wire
     index.start(seed: (3, 4))
     var homes: Set<UInt64> = []
     for number in 0..<index.capacity {
-      let fingerprint = index.fingerprint(.shard, key(number))
+      let fingerprint = index.fingerprint(.shard, key(number).prefix)
       #expect(fingerprint < 1 << 34)
       homes.insert(UInt64(index.home(fingerprint)))
       let inserted = index.insert(fingerprint, UInt32(number + 1))
@@ -59,15 +59,15 @@ import Wire
 
   /// The memory that is planned for a transaction keeps vain walks rare.
   @Test func filtersSayNo() {
-    let filter = TransactionFilter(byteCount: 4 * 8_192, segmentCount: 4)
-    for number in 0..<7_360 { filter.insert(key(number).prefix, segment: 1) }
-    func says(_ number: Int, _ segment: Int) -> Bool { filter.mayContain(key(number).prefix, segment: segment) }
+    let filter = TransactionFilter(byteCount: TransactionFilter.byteCount(segmentBytes: 1 << 20), slotCount: 4)
+    for number in 0..<7_360 { filter.insert(key(number).prefix, slot: 1) }
+    func says(_ number: Int, _ slot: UInt16) -> Bool { filter.mayContain(key(number).prefix, slot: slot) }
     let missed = (0..<7_360).count { !says($0, 1) }
     let vain = (100_000..<120_000).count { says($0, 1) }
     let elsewhere = (100_000..<120_000).count { says($0, 2) }
     print("  filters that say yes in vain: \(Double(vain) / 20_000)")
     #expect(missed == 0 && vain < 800 && elsewhere == 0)
-    filter.clear(segment: 1)
+    filter.clear(slot: 1)
     let left = (0..<100).count { says($0, 1) }
     #expect(left == 0)
   }
@@ -78,7 +78,7 @@ import Wire
     var seen: [UInt64: Int] = [:]
     var pair: (Int, Int)?
     for number in 0..<1_000_000 where pair == nil {
-      let fingerprint = rig.log.index.fingerprint(.shard, key(number))
+      let fingerprint = rig.log.index.fingerprint(.shard, key(number).prefix)
       if let other = seen.updateValue(number, forKey: fingerprint) { pair = (other, number) }
     }
     guard let (first, second) = pair else {

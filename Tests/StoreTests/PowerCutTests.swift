@@ -14,16 +14,16 @@ import Wire
     for round in 0..<rounds {
       for part in 0..<3 {
         let bundle = round * 3 + part
-        rig.putShard(bundle, author: key(-1 - part), sliceBytes: 200 + part * 300)
+        rig.patiently { rig.putShard(bundle, author: key(-1 - part), sliceBytes: 200 + part * 300) }
       }
       if round % 4 == 3 { settleOrStop(rig) }
-      rig.put(.certificate, key(round * 3), index: 3, data: certificate(bundle: round * 3))
-      rig.put(.outbox, key(10_000 + round), data: [UInt8](repeating: 7, count: 50 + round))
+      rig.patiently { rig.put(.certificate, key(round * 3), index: 3, data: certificate(bundle: round * 3)) }
+      rig.patiently { rig.put(.outbox, key(10_000 + round), data: [UInt8](repeating: 7, count: 50 + round)) }
       settleOrStop(rig)
-      if round >= 1 { rig.finishOutbox(key(10_000 + round - 1)) }
+      if round >= 1 { rig.patiently { rig.finishOutbox(key(10_000 + round - 1)) } }
       if round >= 2 {
-        for part in 0..<3 { rig.release((round - 2) * 3 + part) }
-        rig.renew(round * 3 - 1, expiry: .max - 1)
+        for part in 0..<3 { rig.patiently { rig.release((round - 2) * 3 + part) } }
+        rig.patiently { rig.renew(round * 3 - 1, expiry: .max - 1) }
       }
       settleOrStop(rig)
       if rig.medium.isOff { return }
@@ -39,9 +39,12 @@ import Wire
     }
   }
 
-  @Test func cutAtEveryWriteAndEveryPage() {
-    let full = Rig()
-    Self.live(full)
+  /// With one stream of records, and with two.
+  @Test(arguments: [(4, 16_384), (9, 8_192)])
+  func cutAtEveryWriteAndEveryPage(segments: Int, segmentBytes: Int) {
+    let configuration = smallConfiguration(segments: segments, segmentBytes: segmentBytes)
+    let full = Rig(configuration)
+    Self.live(full, rounds: segments == 4 ? 14 : 20)
     full.check()
     let writes = full.medium.appends
     #expect(full.log.statistics.segmentsRecycled >= 3)
@@ -51,10 +54,10 @@ import Wire
         [.nothing, .everything] + (1...8).map { .pages($0) }
         + [0b1, 0b10, 0b101, 0b110, 0b1010, 0b1100, 0xfe, 0xfc, 0x7e, 0x55].map { .mask($0) }
       for tear in tears {
-        let rig = Rig()
+        let rig = Rig(configuration)
         rig.medium.cutAtAppend = write
         rig.medium.tearAtCut = tear
-        Self.live(rig)
+        Self.live(rig, rounds: segments == 4 ? 14 : 20)
         #expect(rig.medium.isOff)
         rig.reopen()
         rig.check()
@@ -70,7 +73,7 @@ import Wire
         cases += 1
       }
     }
-    print("  power cuts of a scripted life: \(cases) (\(writes) writes)")
+    print("  power cuts of a scripted life, \(segments) segments: \(cases) (\(writes) writes)")
   }
 
   @Test(arguments: [512, 64, 4_096]) func cutWhileEverythingIsAsynchronous(pageBytes: Int) {
@@ -95,7 +98,7 @@ import Wire
   /// One random life of `steps` steps with cuts and crashes.
   static func randomLife(seed: UInt64, steps: Int) -> (cuts: Int, rig: Rig) {
     var random = SplitMix(seed: seed)
-    let segments = [2, 3, 4, 6][random.below(4)]
+    let segments = [2, 3, 4, 6, 9][random.below(5)]
     let rig = Rig(
       smallConfiguration(segments: segments), pageBytes: [64, 512, 4_096][random.below(3)], seed: seed * 1_000)
     func shuffleTimings() {

@@ -89,7 +89,7 @@ func smallConfiguration(segments: Int = 4, segmentBytes: Int = 16_384) -> StoreC
   configuration.geometry.segmentBytes = segmentBytes
   configuration.groupBytes = 4_096
   configuration.indexSlots = 512
-  configuration.filterBytes = segments * 512
+  configuration.filterSlots = segments
   configuration.readSlots = 3
   configuration.authorsMax = 3
   configuration.uncertifiedMax = 8
@@ -191,6 +191,14 @@ final class Rig {
     default: break
     }
     events.append(event)
+  }
+
+  /// Appends, and waits as often as the log is busy.
+  func patiently(_ append: () -> AppendAnswer) {
+    for _ in 0..<8 {
+      guard append() == .busy else { return }
+      settle()
+    }
   }
 
   func ticket() -> StoreTicket {
@@ -326,7 +334,7 @@ final class Rig {
     var seen: Set<Name> = []
     var records = 0
     var live: UInt64 = 0
-    var accounts: [NodeID: UInt64] = [:]
+    var accounts: [UInt64: UInt64] = [:]
     for kind in [LogKind.shard, .certificate, .outbox, .renewed] {
       for (record, data) in all(kind) {
         records += 1
@@ -354,7 +362,7 @@ final class Rig {
     #expect(records == log.recordCount, "the index and the log differ, seed \(seed)")
     #expect(live == log.liveBytes, "seed \(seed)")
     if accounts.count <= configuration.authorsMax {
-      for (author, bytes) in accounts { #expect(authorBytes(author) == bytes, "seed \(seed)") }
+      for (author, bytes) in accounts { #expect(log.account.bytes(of: author) == bytes, "seed \(seed)") }
     }
     for name in seen {
       #expect(load(name.kind, name.key, index: name.kind == .certificate ? nil : name.index) != nil)
@@ -372,7 +380,7 @@ final class Rig {
     }
   }
 
-  private func shardAuthorOf(_ data: [UInt8]) -> NodeID {
-    data.withUnsafeBytes { shardAuthor(RawSpan(_unsafeBytes: $0)) ?? .zero }
+  private func shardAuthorOf(_ data: [UInt8]) -> UInt64 {
+    data.withUnsafeBytes { shardAuthor(RawSpan(_unsafeBytes: $0)) ?? 0 }
   }
 }

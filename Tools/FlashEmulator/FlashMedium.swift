@@ -306,19 +306,15 @@ public final class FlashMedium {
   }
 
   /// Whether `segment` was never written nor prepared.
-  public func isUntouched(_ segment: Int) -> Bool {
-    let start = segment * geometry.segmentBytes
-    return !prepared.contains(segment)
-      && stored.withUnsafeBytes { bytes in
-        stride(from: start, to: start + geometry.segmentBytes, by: 8).allSatisfy {
-          bytes.loadUnaligned(fromByteOffset: $0, as: UInt64.self) == 0
-        }
-      }
-  }
+  public func isUntouched(_ segment: Int) -> Bool { !prepared.contains(segment) && !isWritten(segment) }
 
   private func isWritten(_ segment: Int) -> Bool {
     let start = segment * geometry.segmentBytes
-    return stored[start..<start + 64].contains { $0 != 0 }
+    return stored.withUnsafeBytes { bytes in
+      stride(from: start, to: start + geometry.segmentBytes, by: 8).contains {
+        bytes.loadUnaligned(fromByteOffset: $0, as: UInt64.self) != 0
+      }
+    }
   }
 
   private func check(_ segment: UInt32, _ offset: UInt32, _ count: Int) {

@@ -61,12 +61,13 @@ def _add_segment(segment, after_sequence, total):
     total.last_sequence = max(total.last_sequence, sequence)
     if sequence <= after_sequence:
         return
-    offset = 64
+    offset, written = 64, 64
     while offset + 64 <= SEGMENT_BYTES:
         checksum, _, length, kind = struct.unpack_from("<IIIB", segment, offset)
-        # Behind a life's end lies what earlier lives left; their salt was another.
+        # Behind a life's end lies what earlier lives left, whose salt was another; the footer stands at the end.
         if crc32c(struct.pack("<QI", salt, offset) + segment[offset + 4:offset + 64]) != checksum:
-            break
+            offset += 64
+            continue
         span = 64 + (length + 63) // 64 * 64
         if kind == SHARD:
             count, _, coded, _, _, k = struct.unpack_from("<BHHBBB", segment, offset + 64 + BUNDLE_BODY_OFFSET + 4)
@@ -76,5 +77,6 @@ def _add_segment(segment, after_sequence, total):
             total.shards += 1
             total.transactions += count
         offset += span
-    total.log += offset
+        written += span
+    total.log += written
     total.segments += 1
