@@ -16,19 +16,22 @@ extension ShardLog where Flash: ~Copyable {
     submit()
     if let event = nextSettled() { return event }
     startExpiry()
+    startScrub()
     return nextRead()
   }
 
   /// Whether `nextEvent` stopped because it had worked enough for one turn, not because there is nothing to do.
   public var hasWork: Bool {
     for slot in 0..<slots.count where slots[slot].hasYielded { return true }
+    if !slots[configuration.readSlots].isUnderWay, isScrubDue { return true }
     return isExpiryDue && isIdle
   }
 
-  /// Whether nothing is queued, under way or waiting for its event. Slots that hold a record do not count.
+  /// Whether nothing is queued, under way or waiting for its event. Slots that hold a record do not count, nor does the
+  /// scrub.
   public var isIdle: Bool {
     for group in 0..<2 where groups[group].recordCount > 0 { return false }
-    for slot in 0..<slots.count where slots[slot].isUnderWay { return false }
+    for slot in 0..<slots.count where slots[slot].isUnderWay && slots[slot].purpose != .scrub { return false }
     for stream in 0..<heads.count where heads[stream].pageBytes > 0 { return false }
     return preparing < 0
   }

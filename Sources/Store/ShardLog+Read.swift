@@ -31,6 +31,8 @@ struct ReadSlot: BitwiseCopyable {
     case expire
     /// Find the next bundle, by the heads of its shards.
     case name
+    /// Verify everything.
+    case scrub
   }
   var phase = Phase.free
   var purpose = Purpose.load
@@ -237,6 +239,7 @@ extension ShardLog where Flash: ~Copyable {
       case .load: event = advanceLoad(slot)
       case .take: event = advanceTake(slot)
       case .locate, .next, .expire, .name: event = advanceWalk(slot)
+      case .scrub: event = advanceScrub(slot)
       }
       if let event { return event }
       guard slots[slot].isUnderWay else { return nil }
@@ -262,7 +265,7 @@ extension ShardLog where Flash: ~Copyable {
   }
 
   /// Wants the bytes from `offset` on, at least `atLeast` where the segment has them.
-  private mutating func want(_ slot: Int, _ segment: Int, _ offset: UInt32, _ size: UInt32) {
+  mutating func want(_ slot: Int, _ segment: Int, _ offset: UInt32, _ size: UInt32) {
     slots[slot].segment = Int32(segment)
     slots[slot].offset = offset
     slots[slot].have = 0
@@ -276,7 +279,7 @@ extension ShardLog where Flash: ~Copyable {
   }
 
   @_lifetime(immortal)
-  private func buffer(_ slot: Int, _ start: UInt32, _ count: UInt32) -> RawSpan {
+  func buffer(_ slot: Int, _ start: UInt32, _ count: UInt32) -> RawSpan {
     slotMemory.bytes(at: slot * configuration.slotBytes + Int(start), count: Int(count))
   }
 
@@ -329,6 +332,7 @@ extension ShardLog where Flash: ~Copyable {
           if index.contains(fingerprint, at) {
             slots[slot].wasRotten = true
             statistics.rottenRecords += 1
+            scrub.suspect = place(at).segment
             slots[slot].match += 1
           }
         }
@@ -484,7 +488,7 @@ extension ShardLog where Flash: ~Copyable {
     case .locate: return UInt32(Limits.shardHeadBytes + Limits.bundleTransactionsMax * 8)
     case .expire: return 64
     case .name: return UInt32(Limits.bundleHeaderBytes)
-    case .load, .take, .next: return 0
+    case .load, .take, .next, .scrub: return 0
     }
   }
 
@@ -548,7 +552,7 @@ extension ShardLog where Flash: ~Copyable {
       else { return nil }
       let next = cursor(slot, slots[slot].position)
       return finish(slot, .located(slots[slot].ticket, bundle: record.key, cursor: next))
-    case .load, .take: return nil
+    case .load, .take, .scrub: return nil
     }
   }
 

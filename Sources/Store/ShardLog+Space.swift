@@ -15,6 +15,7 @@ extension ShardLog where Flash: ~Copyable {
     let hourPassed = poweredSeconds / 3_600 != poweredNow / 3_600
     poweredNow = poweredSeconds
     probesLeft = Self.probesPerSecond
+    advanceScrubTime()
     if poweredNow - min(poweredNow, poweredStored) >= Self.poweredStampSeconds {
       if append(.poweredTime, key: Bytes32(word: poweredSeconds), ticket: 0) == .queued {
         poweredStored = poweredNow

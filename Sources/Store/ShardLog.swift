@@ -61,6 +61,9 @@ public struct ShardLog<Flash: FlashDevice & ~Copyable>: ~Copyable {
   let slotMemory: Region
   let slots: Table<ReadSlot>
   var slotTurn = 0
+  var scrub = Scrub()
+  /// Whether the scrub is to wait: whoever repairs what it finds has enough to do.
+  public var isScrubPaused = false
   /// Filters that may be read from footers in this second.
   var probesLeft = ShardLog.probesPerSecond
   /// Whether segments may have expired since they were last looked at.

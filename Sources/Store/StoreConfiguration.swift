@@ -15,6 +15,8 @@ import Wire
   public var readSlots: Int
   /// Bytes of each of the two group buffers, a multiple of 64.
   public var groupBytes: Int
+  /// Powered time in which everything is read and verified once, in seconds; 0: only when it is asked for.
+  public var scrubSeconds: UInt64
   /// Bundle authors with an account of their own.
   public var authorsMax: Int
   /// Bundles without certificate that are remembered, newest first to stay.
@@ -31,6 +33,7 @@ import Wire
     filterSlots = min(segmentCount, 128)
     readSlots = 8
     groupBytes = Limits.groupBytes
+    scrubSeconds = Limits.scrubSeconds
     authorsMax = Limits.authorsMax
     uncertifiedMax = Limits.uncertifiedMax
     damagesMax = 64

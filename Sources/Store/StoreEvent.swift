@@ -44,7 +44,7 @@ public enum StoreEvent: Equatable, BitwiseCopyable, Sendable {
   case unreadable(StoreTicket, FlashError)
   /// A shard of `bundle` lists the transaction. `cursor` continues the search behind it.
   case located(StoreTicket, bundle: Digest, cursor: StoreCursor)
-  /// Found by `open`: something that was stored is gone.
+  /// Found by `open`, by the scrub or where a read led it: something that was stored is gone, and is not found any more.
   case damaged(Damage)
 }
 
@@ -140,6 +140,14 @@ public enum ReadAnswer: Equatable, BitwiseCopyable, Sendable {
   public var segmentsPrepared: UInt64 = 0
   /// Records that turned out rotten when they were read.
   public var rottenRecords: UInt64 = 0
+  /// Footers that turned out rotten while the log was open.
+  public var rottenFooters: UInt64 = 0
+  /// Live records that the scrub has read, and their bytes.
+  public var scrubbedRecords: UInt64 = 0
+  /// See `scrubbedRecords`.
+  public var scrubbedBytes: UInt64 = 0
+  /// Records that it has found rotten.
+  public var scrubbedDamages: UInt64 = 0
   /// Reads that failed.
   public var readErrors: UInt64 = 0
   /// Segments of which everything had expired.

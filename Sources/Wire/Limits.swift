@@ -414,6 +414,8 @@ public enum Limits {
   public static let segmentsMax = 65_536
   /// Records begin on multiples of this.
   public static let recordAlignmentBytes = 64
+  /// Powered time in which the store reads and verifies everything once: 14 days.
+  public static let scrubSeconds: UInt64 = 14 * 86_400
   /// One group of records that is appended and synced as one operation.
   public static let groupBytes = 65_536
 }

@@ -156,7 +156,10 @@ import Wire
         rig.log.advance(poweredSeconds: powered)
         rig.hour = UInt32(powered / 3_600)
       case 95: rig.medium.busyFor = random.below(4)
-      case 96: shuffleTimings()
+      case 96:
+        shuffleTimings()
+        // The scrub goes its way, and finds nothing.
+        if random.chance(50) { rig.log.scrubNow() }
       default:
         guard random.chance(40) else { break }
         if random.chance(70) {
@@ -178,6 +181,7 @@ import Wire
     }
     rig.medium.busyFor = 0
     rig.check()
+    for event in rig.events { if case .damaged = event { Issue.record("damage where there is none, seed \(seed)") } }
     return (cuts, rig)
   }
 
