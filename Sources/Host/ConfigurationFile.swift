@@ -75,6 +75,9 @@ public enum ConfigurationFile {
       # How long a holder is silent before its shards are rebuilt: with at most k left, k + 1, more.
       #repair-after = 60s 15min 6h
 
+      # In which time, of that in which the node runs, everything that is stored is verified once.
+      #scrub-every = 14d
+
       # Sizes of two tables: vertices in the ring cache (a power of two), members that are known.
       #ring-slots = 1024
       #members = 272

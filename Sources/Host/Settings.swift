@@ -38,6 +38,8 @@ public struct Settings: BitwiseCopyable, Sendable {
   public var membersMax = Limits.membersMax
   /// How long what this node submits is kept, in hours.
   public var storedForHours = Limits.storedForHours
+  /// Powered time in which the store verifies everything once, in seconds.
+  public var scrubSeconds = Limits.scrubSeconds
   /// What the link carries, bits a second; 0 when that is not known.
   public var rate: UInt64 = 0
   /// Coarse place, empty for none.
@@ -83,7 +85,7 @@ public struct Settings: BitwiseCopyable, Sendable {
       throw Expected(
         """
         one of network, listen, peer, store, memory, multicast, owner, town, endorsement, redundancy, repair-after, \
-        ring-slots, members, stored-for, rate, place, region before the =
+        ring-slots, members, stored-for, rate, place, region, scrub-every before the =
         """)
     }
     let bit = UInt32(1) << UInt32(setting.rawValue)
@@ -127,6 +129,12 @@ public struct Settings: BitwiseCopyable, Sendable {
     case .rate: rate = try Units.bitRate(value)
     case .place: place = try Self.text(value, Limits.regionBytes, "a coarse place, 1 to 32 bytes")
     case .region: region = try Self.text(value, Limits.regionBytes, "a region, 1 to 32 bytes")
+    case .scrubEvery:
+      let every = try Units.duration(value)
+      guard every >= .hours(1), every <= .hours(24 * 366) else {
+        throw Expected("a length of time from 1h to 366d such as 14d")
+      }
+      scrubSeconds = every.microseconds / 1_000_000
     }
   }
 
@@ -220,6 +228,8 @@ public enum Setting: UInt8, BitwiseCopyable, Sendable {
   case place
   /// Region.
   case region
+  /// In which powered time the store verifies everything once.
+  case scrubEvery
 
   /// What a configuration calls it.
   public var name: StaticString {
@@ -241,12 +251,13 @@ public enum Setting: UInt8, BitwiseCopyable, Sendable {
     case .rate: "rate"
     case .place: "place"
     case .region: "region"
+    case .scrubEvery: "scrub-every"
     }
   }
 
   /// The setting that a configuration calls `name`; nil when there is none.
   public init?(named name: RawSpan) {
-    for code in UInt8(0)..<17 {
+    for code in UInt8(0)..<18 {
       guard let setting = Setting(rawValue: code), name.isEqual(to: setting.name) else { continue }
       self = setting
       return

@@ -81,6 +81,9 @@ extension LightNode where Flash: ~Copyable {
     case .exportBundle: startBundleExport(view.content, request: view.request, client: client, at: now)
     case .list: startList(view.content, request: view.request, client: client, at: now)
     case .importItem: importItem(view.content, request: view.request, client: client, at: now)
+    case .scrub:
+      store.scrubNow()
+      answer(Answer(type: .statusAnswer, client: client, request: view.request))
     case .status, .peers, .dag:
       answer(
         Answer(type: ControlType(code: view.type.code | 0x80).listAnswer, client: client, request: view.request))

@@ -45,6 +45,8 @@ public struct NodeConfiguration: BitwiseCopyable, Sendable {
   public var storeBytes: UInt64 = 64 << 20
   /// Vertices that the ring cache holds; a power of two.
   public var ringSlots = 1_024
+  /// Powered time in which the store verifies everything once, in seconds.
+  public var scrubSeconds = Limits.scrubSeconds
   /// Transaction filters in memory, of the newest segments: see `StoreConfiguration.filterSlots`.
   public var filterSlots = 128
   /// Members that the node knows at most.

@@ -91,6 +91,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   var asking = Asking()
   var decoder: BundleWorkspace
   let watched: Table<Watched>
+  let lost: Table<Lost>
   var watchNext = 0
   var recentAuthors = RecentAuthors()
   var certificateUpdate = Digest.zero
@@ -148,7 +149,8 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
         + Table<Errand>.byteCount(Errand.countMax) + Table<Word>.byteCount(Word.countMax)
         + Table<RequestBucket>.byteCount(RequestBucket.countMax)
         + Table<Client>.byteCount(Limits.clientsMax) + Table<Note>.byteCount(Note.countMax) + Limits.controlBytes
-        + Table<Watched>.byteCount(Limits.uncertifiedMax) + Limits.vertexBytes
+        + Table<Watched>.byteCount(Limits.uncertifiedMax) + Table<Lost>.byteCount(Lost.countMax)
+        + Limits.vertexBytes
         + Table<Export>.byteCount(Export.countMax) + Self.holdingsBytes
         + Limits.bundleBytes + Limits.bundleTransactionsMax * 32)
     return plan
@@ -157,6 +159,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   static func storeConfiguration(_ configuration: NodeConfiguration) -> StoreConfiguration {
     var store = StoreConfiguration(segmentCount: Int(configuration.storeBytes / UInt64(Limits.segmentBytes)))
     store.filterSlots = max(1, min(configuration.filterSlots, store.geometry.segmentCount))
+    store.scrubSeconds = configuration.scrubSeconds
     return store
   }
 
@@ -218,6 +221,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     answers = Table(unwritten: Limits.requestsMax)
     notes = Table(repeating: Note(), count: Note.countMax)
     watched = Table(repeating: Watched(), count: Limits.uncertifiedMax)
+    lost = Table(repeating: Lost(), count: Lost.countMax)
     self.identity = identity
     openReport = store.open(seed: drawKey)
     poweredBefore = store.poweredSeconds
@@ -542,8 +546,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     case .located(let ticket, let bundle, let cursor):
       located(Ticket(rawValue: ticket), bundle: bundle, cursor, at: now)
     case .damaged(let damage):
-      statistics.damaged += 1
-      note(.warning, .damaged, damage.key)
+      lose(damage, at: now)
     }
   }
 }
@@ -553,7 +556,7 @@ struct Ticket: Equatable, BitwiseCopyable {
   enum Purpose: UInt8, BitwiseCopyable {
     case none = 0
     case ownShard, heldShard, accept, retrievalLoad, retrievalLocate, serve, findLoad, findLocate, mendLoad,
-      scanLoad, outboxLoad, exportLoad, intakeLoad, tellLocate
+      scanLoad, outboxLoad, exportLoad, intakeLoad, tellLocate, restored
   }
   var rawValue: UInt32
   init(rawValue: UInt32) { self.rawValue = rawValue }
@@ -572,6 +575,7 @@ extension LightNode where Flash: ~Copyable {
     case .ownShard: ownShardStored(ticket, isDurable: isDurable, at: now)
     case .heldShard: heldShardStored(ticket, isDurable: isDurable, at: now)
     case .accept: acceptStored(ticket, isDurable: isDurable)
+    case .restored: shardRestored(ticket, isDurable: isDurable)
     default: break
     }
   }

@@ -30,6 +30,8 @@ struct Mend: BitwiseCopyable {
   var query: UInt32 = 0
   var askedCount = 0
   var isUpgrade = false
+  /// Row of the own shard that is to be brought back, or −1.
+  var lostRow: Int16 = -1
   var wantsReceipts = false
   var nextAt = Instant.never
 }
@@ -81,6 +83,7 @@ extension LightNode where Flash: ~Copyable {
     guard now >= scan.nextAt else { return }
     scan.nextAt = now + .milliseconds(scan.isRunning ? 20 : 1_000)
     guard canSign, !isStopping, mend.stage == .idle, leavingCount < Limits.leavingMax / 2 else { return }
+    if restoreNext(at: now) { return }
     for row in 0..<watched.count where !watched[row].bundle.isZero {
       guard now - watched[row].since >= Limits.completeAfter else { continue }
       let bundle = watched[row].bundle
@@ -324,7 +327,7 @@ extension LightNode where Flash: ~Copyable {
       emit: emit)
   }
 
-  private mutating func startMendRetrieval(at now: Instant) {
+  mutating func startMendRetrieval(at now: Instant) {
     mend.stage = .retrieving
     mend.wantsReceipts = false
     mend.query = 0
@@ -358,6 +361,12 @@ extension LightNode where Flash: ~Copyable {
       _ = try workspaces[slot].decode(network: network, compressor: &compressor)
       try workspaces[slot].rebuild(compressor: &compressor)
     } catch {
+      return
+    }
+    guard mend.lostRow < 0 else {
+      let piece = retrievals[row].pieces[0]
+      let bytes = piece.source == .arrival ? arrivals.shard(piece.slot) : store.bytes(of: piece.slot)
+      if let shard = try? ShardView(bytes) { restore(slot, shard.head, at: now) }
       return
     }
     startRepair(slot, at: now)

@@ -55,6 +55,10 @@ public struct NodeStatistics: BitwiseCopyable, Sendable {
   public var rottenReads: UInt64 = 0
   /// Records that the log lost.
   public var damaged: UInt64 = 0
+  /// Shards among them that were brought back from the mesh.
+  public var restored: UInt64 = 0
+  /// Those that could not be named, and those that nobody has any more.
+  public var damagedForGood: UInt64 = 0
 }
 
 extension LightNode where Flash: ~Copyable {
@@ -136,6 +140,14 @@ extension LightNode where Flash: ~Copyable {
     put("store.sync_failures", log.groupsFailed)
     put("store.rotten", log.rottenRecords)
     put("store.damaged", statistics.damaged)
+    put("store.restored", statistics.restored)
+    put("store.restoring", UInt64(lostCount))
+    put("store.lost", statistics.damagedForGood)
+    put("store.footer_bytes", log.footerBytes)
+    put("store.scrubbed_records", log.scrubbedRecords)
+    put("store.scrubbed_bytes", log.scrubbedBytes)
+    put("store.scrub_segments_left", UInt64(store.scrubSegmentsLeft))
+    put("store.read_errors", log.readErrors)
     put("store.torn_tails", UInt64(openReport.tornTails))
     put("traffic.sent", mesh.sentCount)
     put("traffic.sent_bytes", mesh.sentBytes)

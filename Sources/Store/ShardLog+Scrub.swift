@@ -254,7 +254,8 @@ extension ShardLog where Flash: ~Copyable {
 
   /// Finds the next few records of the summary that are live.
   private mutating func takePage(_ slot: Int, isRead: Bool) {
-    guard isRead, let record = scrubRecord(slot, at: scrub.page), record.kind == .summary, isWhole(slot, record) else {
+    guard isRead, let record = scrubRecord(slot, at: scrub.page), record.kind == .summary, isWhole(slot, record)
+    else {
       return distrustFooter()
     }
     let key = SummaryKey(record)

@@ -27,6 +27,8 @@
   public static let importItem = ControlType(code: 8)
   /// member u16 (its number in the node's table), since u32 (hours), cursor u64 (0: from the start): what it holds.
   public static let list = ControlType(code: 9)
+  /// No content: the store verifies everything from now on. Answered by the figures, as `status` is.
+  public static let scrub = ControlType(code: 10)
 
   /// transaction id 32: recorded in the node's own log, survives its power cut.
   public static let accepted = ControlType(code: 129)

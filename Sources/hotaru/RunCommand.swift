@@ -179,6 +179,7 @@ private func nodeConfiguration(_ settings: Settings, _ key: NodeID) -> NodeConfi
   configuration.membersMax = settings.membersMax
   configuration.repairAfter = settings.repairAfter
   configuration.storedForHours = settings.storedForHours
+  configuration.scrubSeconds = settings.scrubSeconds
   configuration.rate = settings.rate
   configuration.usesMulticast = settings.usesMulticast
   configuration.peers = settings.peers

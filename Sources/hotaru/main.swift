@@ -17,7 +17,7 @@ struct Command {
 
 /// Every command, in the order of `hotaru --help`.
 func withCommands<R>(_ body: (borrowing Span<Command>) -> R) -> R {
-  let commands: [15 of Command] = [
+  let commands: [16 of Command] = [
     Command(name: "init", summary: "make a key and a configuration file", run: initCommand),
     Command(name: "key", summary: "show, back up and restore the key; endorse a node", run: keyCommand),
     Command(name: "secret", summary: "make and change the network's secret", run: secretCommand),
@@ -29,6 +29,7 @@ func withCommands<R>(_ body: (borrowing Span<Command>) -> R) -> R {
     Command(name: "renew", summary: "keep a stored file longer", run: renewCommand),
     Command(name: "export", summary: "write what the mesh has into a folder, to be carried", run: exportCommand),
     Command(name: "import", summary: "bring in what was exported elsewhere", run: importCommand),
+    Command(name: "scrub", summary: "verify what is stored here", run: scrubCommand),
     Command(name: "status", summary: "show the node's figures", run: statusCommand),
     Command(name: "peers", summary: "show the other members", run: peersCommand),
     Command(name: "dag", summary: "show the newest vertices", run: dagCommand),

@@ -181,7 +181,9 @@ import Wire
     }
     rig.medium.busyFor = 0
     rig.check()
-    for event in rig.events { if case .damaged = event { Issue.record("damage where there is none, seed \(seed)") } }
+    for event in rig.events {
+      if case .damaged = event { Issue.record("damage where there is none, seed \(seed)") }
+    }
     return (cuts, rig)
   }
 

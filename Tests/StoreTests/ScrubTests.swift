@@ -15,7 +15,9 @@ import Wire
     while rig.log.sequenceNext < SegmentHeader.firstSequence + 3 || rig.log.heads[0].position < 6_000 {
       rig.patiently { rig.putShard(bundle, author: key(-1 - bundle % 3), sliceBytes: 150 + bundle % 5 * 40) }
       if bundle % 3 == 0 {
-        rig.patiently { rig.put(.certificate, key(bundle), index: 3, data: certificate(bundle: bundle, receipts: 1)) }
+        rig.patiently {
+          rig.put(.certificate, key(bundle), index: 3, data: certificate(bundle: bundle, receipts: 1))
+        }
       }
       if bundle % 4 == 0 { rig.patiently { rig.put(.outbox, key(700_000 + bundle), data: [1, 2, 3]) } }
       rig.settle()
@@ -75,7 +77,9 @@ import Wire
         other.medium.load(image)
         other.reopen()
         other.fates = rig.fates
-        other.medium.change(segment: place.segment, offset: place.offset + (inHeader ? 9 : place.span - 64)) { $0 ^= 4 }
+        other.medium.change(segment: place.segment, offset: place.offset + (inHeader ? 9 : place.span - 64)) {
+          $0 ^= 4
+        }
         let damages = scrub(other)
         let isSealed = other.log.segments[place.segment].isSealed
         #expect(damages.count == 1)
