@@ -84,6 +84,9 @@ extension LightNode where Flash: ~Copyable {
     case .scrub:
       store.scrubNow()
       answer(Answer(type: .statusAnswer, client: client, request: view.request))
+    case .compact:
+      store.compactNow()
+      answer(Answer(type: .statusAnswer, client: client, request: view.request))
     case .status, .peers, .dag:
       answer(
         Answer(type: ControlType(code: view.type.code | 0x80).listAnswer, client: client, request: view.request))

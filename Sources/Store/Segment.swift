@@ -138,6 +138,8 @@ struct Group: BitwiseCopyable {
   /// Bytes of records.
   var byteCount: UInt32 = 0
   var recordCount: UInt32 = 0
+  /// Bytes of records that are copies from a segment that is being emptied.
+  var copiedBytes: UInt32 = 0
   /// Bytes of items and names that its records will bring, but for those that have been taken into the index.
   var need = FooterNeed()
   /// Bytes and records that have been taken into the index or answered.

@@ -14,14 +14,25 @@ extension ShardLog where Flash: ~Copyable {
     _ kind: LogKind, key: Digest, index shardIndex: UInt8 = 0, expiryHours: UInt32 = .max, byteCount: Int = 0,
     ticket: StoreTicket, emit: (inout ByteWriter) -> Void = { _ in }
   ) -> AppendAnswer {
+    append(
+      kind, key: key, index: shardIndex, expiryHours: expiryHours, byteCount: byteCount, isCopy: false,
+      ticket: ticket,
+      emit: emit)
+  }
+
+  /// `isCopy`: the record is in the log already; it may use the last free segment and does not need an entry more.
+  mutating func append(
+    _ kind: LogKind, key: Digest, index shardIndex: UInt8, expiryHours: UInt32, byteCount: Int, isCopy: Bool,
+    ticket: StoreTicket, emit: (inout ByteWriter) -> Void
+  ) -> AppendAnswer {
     precondition(isOpen)
     precondition(byteCount >= 0 && byteCount <= configuration.dataBytesMax)
     precondition(kind.hasData || byteCount == 0)
     if case .broken = condition { return .broken }
-    if kind.isIndexed, index.count + pendingEntries >= index.capacity { return .full }
+    if kind.isIndexed, !isCopy, index.count + pendingEntries >= index.capacity { return .full }
     let span = LogRecord.span(of: UInt32(byteCount))
     let stream = heads.count > 1 && (kind == .outbox || kind == .outboxDone) ? 1 : 0
-    let answer = makeRoom(for: span, FooterNeed(kind), in: stream, mayUseReserve: kind.mayUseReserve)
+    let answer = makeRoom(for: span, FooterNeed(kind), in: stream, mayUseReserve: isCopy || kind.mayUseReserve)
     guard answer == .queued else { return answer }
 
     let group = groups[filling]
@@ -39,6 +50,7 @@ extension ShardLog where Flash: ~Copyable {
     groups[filling].recordCount += 1
     groups[filling].need += FooterNeed(kind)
     groups[filling].stream = UInt8(stream)
+    if isCopy { groups[filling].copiedBytes += span }
     if kind.isIndexed { pendingEntries += 1 }
     return .queued
   }
@@ -67,6 +79,7 @@ extension ShardLog where Flash: ~Copyable {
 
   /// Takes the end of an operation of the device. Unknown tokens are ignored.
   public mutating func complete(_ completion: FlashCompletion) {
+    compaction.isBlocked = false
     if completion.token == appendToken {
       appendToken = nil
       endAppend(completion.error)
@@ -96,15 +109,11 @@ extension ShardLog where Flash: ~Copyable {
     }
     if heads[stream].active >= 0, !fitsSegment(span, need, stream) {
       // The record goes to the next segment; the group before it must leave first.
+      guard let next = nextFree(), mayUseReserve || hasReserve(without: next, leaving: stream) else { return .full }
+      heads[stream].isLeaving = true
       if groups[filling].recordCount > 0, !submitFilling() { return .busy }
       // Submitting may have failed and left no active segment; then the next one is as good.
-      if heads[stream].active >= 0, !fitsSegment(span, need, stream) {
-        guard let next = nextFree(), mayUseReserve || hasReserve(without: next, leaving: stream) else {
-          return .full
-        }
-        heads[stream].isLeaving = true
-        guard leave(stream) else { return .busy }
-      }
+      if heads[stream].active >= 0, !leave(stream) { return .busy }
     }
     if heads[stream].active < 0 {
       guard groups[filling].recordCount == 0 else { return .busy }
@@ -324,7 +333,9 @@ extension ShardLog where Flash: ~Copyable {
     if group.isFirst {
       if segments[segment].sequence != 0 { statistics.segmentsRecycled += 1 }
       segments[segment].begin(sequence: group.sequence, saltState: group.saltState, stream: group.stream)
+      findOldest()
       if stream == 0 { takeFilter(segment) }
+      considerCompaction()
       poweredStored = max(poweredStored, poweredNow)
     }
     assert(group.offset == segments[segment].end)

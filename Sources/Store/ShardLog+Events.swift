@@ -16,6 +16,7 @@ extension ShardLog where Flash: ~Copyable {
     submit()
     if let event = nextSettled() { return event }
     startExpiry()
+    startCompaction()
     startScrub()
     return nextRead()
   }
@@ -23,7 +24,7 @@ extension ShardLog where Flash: ~Copyable {
   /// Whether `nextEvent` stopped because it had worked enough for one turn, not because there is nothing to do.
   public var hasWork: Bool {
     for slot in 0..<slots.count where slots[slot].hasYielded { return true }
-    if !slots[configuration.readSlots].isUnderWay, isScrubDue { return true }
+    if !slots[configuration.readSlots].isUnderWay, isScrubDue || isCompactionDue { return true }
     return isExpiryDue && isIdle
   }
 
@@ -45,6 +46,7 @@ extension ShardLog where Flash: ~Copyable {
       guard number >= 0 else { return nil }
       if groups[number].walkedRecords == groups[number].recordCount {
         groups[number] = Group()
+        compaction.isBlocked = false
         submit()
         continue
       }

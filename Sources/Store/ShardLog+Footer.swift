@@ -209,6 +209,7 @@ extension ShardLog where Flash: ~Copyable {
     let stream = footerUnderWay
     let segment = heads[stream].active
     footerUnderWay = -1
+    compaction.isBlocked = false
     if let error { return failAppend(error, segment, stream) }
     failuresInRow = 0
     let head = heads[stream]

@@ -49,6 +49,7 @@ extension ShardLog where Flash: ~Copyable {
       heads[stream].previousEnd = segments[newest[stream]].end
     }
     nameUncertified(&report)
+    findOldest()
     report.poweredSeconds = poweredStored
     poweredNow = poweredStored
     slotMemory.clear(at: 0, count: window.count == 0 ? 0 : 64)

@@ -33,6 +33,8 @@ struct ReadSlot: BitwiseCopyable {
     case name
     /// Verify everything.
     case scrub
+    /// Empty a segment.
+    case compact
   }
   var phase = Phase.free
   var purpose = Purpose.load
@@ -240,6 +242,7 @@ extension ShardLog where Flash: ~Copyable {
       case .take: event = advanceTake(slot)
       case .locate, .next, .expire, .name: event = advanceWalk(slot)
       case .scrub: event = advanceScrub(slot)
+      case .compact: event = advanceCompaction(slot)
       }
       if let event { return event }
       guard slots[slot].isUnderWay else { return nil }
@@ -488,7 +491,7 @@ extension ShardLog where Flash: ~Copyable {
     case .locate: return UInt32(Limits.shardHeadBytes + Limits.bundleTransactionsMax * 8)
     case .expire: return 64
     case .name: return UInt32(Limits.bundleHeaderBytes)
-    case .load, .take, .next, .scrub: return 0
+    case .load, .take, .next, .scrub, .compact: return 0
     }
   }
 
@@ -552,7 +555,7 @@ extension ShardLog where Flash: ~Copyable {
       else { return nil }
       let next = cursor(slot, slots[slot].position)
       return finish(slot, .located(slots[slot].ticket, bundle: record.key, cursor: next))
-    case .load, .take, .scrub: return nil
+    case .load, .take, .scrub, .compact: return nil
     }
   }
 

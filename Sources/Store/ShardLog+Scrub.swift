@@ -45,6 +45,8 @@ struct Scrub: BitwiseCopyable {
   var position: UInt32 = 0
   /// See `position`.
   var hole: UInt32 = 0
+  /// Where the segment's records ended when the read was begun: what came later is not in what was read.
+  var end: UInt32 = 0
 
   /// Segments to go, when everything is read at once.
   var segmentsLeft = 0
@@ -198,7 +200,9 @@ extension ShardLog where Flash: ~Copyable {
         scrub.budget -= 64
         want(slot, segment, offset, 64)
       }
-    case .walk: wantScrub(slot, scrub.position, UInt32(configuration.slotBytes))
+    case .walk:
+      scrub.end = segments[scrub.segment].end
+      wantScrub(slot, scrub.position, UInt32(configuration.slotBytes))
     }
   }
 
@@ -347,7 +351,7 @@ extension ShardLog where Flash: ~Copyable {
   /// Takes one record of a walk, or goes on behind what is none.
   private mutating func takeWalked(_ slot: Int, isRead: Bool) -> StoreEvent? {
     let position = scrub.position
-    let end = segments[scrub.segment].end
+    let end = scrub.end
     guard isRead else {
       // What cannot be read is a hole, a page at a time.
       if scrub.hole == 0 { scrub.hole = position }

@@ -16,12 +16,16 @@ extension ShardLog where Flash: ~Copyable {
     poweredNow = poweredSeconds
     probesLeft = Self.probesPerSecond
     advanceScrubTime()
+    considerCompaction()
     if poweredNow - min(poweredNow, poweredStored) >= Self.poweredStampSeconds {
       if append(.poweredTime, key: Bytes32(word: poweredSeconds), ticket: 0) == .queued {
         poweredStored = poweredNow
       }
     }
-    if hourPassed { isExpiryDue = true }
+    if hourPassed {
+      isExpiryDue = true
+      compaction.passedOver = 0
+    }
   }
 
   /// The current powered hour, to compute an expiry from.
@@ -32,17 +36,31 @@ extension ShardLog where Flash: ~Copyable {
     let candidate = segments[segment]
     if candidate.state == .blank { return true }
     guard candidate.state == .used, candidate.liveCount == 0, candidate.unindexedCount == 0 else { return false }
-    guard !isUnsettled(segment) else { return false }
-    guard candidate.pinLow <= candidate.pinHigh else { return true }
+    return !isUnsettled(segment) && !isPinned(segment, after: taken)
+  }
+
+  /// Whether a segment in which this one's records made others dead has not been written over, now or when `taken` has
+  /// been.
+  func isPinned(_ segment: Int, after taken: Int = -1) -> Bool {
+    let candidate = segments[segment]
+    guard candidate.pinLow <= candidate.pinHigh, candidate.pinHigh >= oldestSequence else { return false }
     for other in 0..<segments.count where other != segment && other != taken {
       let sequence = segments[other].sequence
-      if sequence != 0, sequence >= candidate.pinLow, sequence <= candidate.pinHigh { return false }
+      if sequence != 0, sequence >= candidate.pinLow, sequence <= candidate.pinHigh { return true }
     }
-    return true
+    return false
+  }
+
+  /// Remembers the lowest sequence that the flash shows: pins on earlier lives hold nothing. O(segments).
+  mutating func findOldest() {
+    oldestSequence = .max
+    for segment in 0..<segments.count where segments[segment].sequence != 0 {
+      oldestSequence = min(oldestSequence, segments[segment].sequence)
+    }
   }
 
   /// Whether records of the segment are on their way to the medium or into the index.
-  private func isUnsettled(_ segment: Int) -> Bool {
+  func isUnsettled(_ segment: Int) -> Bool {
     for group in 0..<2 where groups[group].recordCount > 0 && groups[group].segment == Int32(segment) {
       return true
     }

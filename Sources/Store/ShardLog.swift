@@ -45,6 +45,8 @@ public struct ShardLog<Flash: FlashDevice & ~Copyable>: ~Copyable {
   let footerMemory: Region
   /// The stream whose footer the device is writing, or −1.
   var footerUnderWay = -1
+  /// The lowest sequence among all segments; `.max` when there is none.
+  var oldestSequence = UInt64.max
   var sequenceNext = SegmentHeader.firstSequence
   /// Records with an index entry to come.
   var pendingEntries = 0
@@ -62,6 +64,7 @@ public struct ShardLog<Flash: FlashDevice & ~Copyable>: ~Copyable {
   let slots: Table<ReadSlot>
   var slotTurn = 0
   var scrub = Scrub()
+  var compaction = Compaction()
   /// Whether the scrub is to wait: whoever repairs what it finds has enough to do.
   public var isScrubPaused = false
   /// Filters that may be read from footers in this second.

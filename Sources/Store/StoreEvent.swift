@@ -140,6 +140,10 @@ public enum ReadAnswer: Equatable, BitwiseCopyable, Sendable {
   public var segmentsPrepared: UInt64 = 0
   /// Records that turned out rotten when they were read.
   public var rottenRecords: UInt64 = 0
+  /// Bytes of live records that were copied to empty segments, and these segments.
+  public var copiedBytes: UInt64 = 0
+  /// See `copiedBytes`.
+  public var segmentsCompacted: UInt64 = 0
   /// Footers that turned out rotten while the log was open.
   public var rottenFooters: UInt64 = 0
   /// Live records that the scrub has read, and their bytes.

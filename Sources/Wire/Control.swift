@@ -29,6 +29,8 @@
   public static let list = ControlType(code: 9)
   /// No content: the store verifies everything from now on. Answered by the figures, as `status` is.
   public static let scrub = ControlType(code: 10)
+  /// No content: the store empties what is worth it. Answered by the figures, as `status` is.
+  public static let compact = ControlType(code: 11)
 
   /// transaction id 32: recorded in the node's own log, survives its power cut.
   public static let accepted = ControlType(code: 129)

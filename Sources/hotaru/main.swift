@@ -17,7 +17,7 @@ struct Command {
 
 /// Every command, in the order of `hotaru --help`.
 func withCommands<R>(_ body: (borrowing Span<Command>) -> R) -> R {
-  let commands: [16 of Command] = [
+  let commands: [17 of Command] = [
     Command(name: "init", summary: "make a key and a configuration file", run: initCommand),
     Command(name: "key", summary: "show, back up and restore the key; endorse a node", run: keyCommand),
     Command(name: "secret", summary: "make and change the network's secret", run: secretCommand),
@@ -30,6 +30,7 @@ func withCommands<R>(_ body: (borrowing Span<Command>) -> R) -> R {
     Command(name: "export", summary: "write what the mesh has into a folder, to be carried", run: exportCommand),
     Command(name: "import", summary: "bring in what was exported elsewhere", run: importCommand),
     Command(name: "scrub", summary: "verify what is stored here", run: scrubCommand),
+    Command(name: "gc", summary: "make room in the store", run: gcCommand),
     Command(name: "status", summary: "show the node's figures", run: statusCommand),
     Command(name: "peers", summary: "show the other members", run: peersCommand),
     Command(name: "dag", summary: "show the newest vertices", run: dagCommand),

@@ -67,6 +67,7 @@ import Wire
     let image = rig.medium.image
     let bundles = Dictionary(uniqueKeysWithValues: (0..<1_000).map { (key($0), $0) })
     func transaction(of name: Name) -> Digest { key((bundles[name.key] ?? 0) * 1_000) }
+    func counts(_ rig: Rig) -> [Int] { [LogKind.shard, .certificate, .outbox].map { rig.all($0).count } }
     var cases = 0
     for segment in 0..<5 where rig.log.segments[segment].isSealed {
       for offset in stride(from: Int(rig.log.segments[segment].end), to: 8_192, by: 3) {
@@ -75,7 +76,8 @@ import Wire
         other.medium.change(segment: segment, offset: offset) { $0 ^= 0x40 }
         other.reopen()
         other.fates = rig.fates
-        #expect(other.log.recordCount == rig.log.recordCount)
+        // A renewal that was copied before what it renews is not needed any more: the later copy has its hour.
+        #expect(counts(other) == counts(rig))
         if offset % 15 == 0 { other.check() }
         if offset % 5 == 0 {
           for name in rig.fates.keys where name.kind == .shard {

@@ -2,6 +2,7 @@
 // followed by a comparison with the model and by more life.
 
 import FlashEmulator
+import Foundation
 import Identity
 import Testing
 import Wire
@@ -160,6 +161,7 @@ import Wire
         shuffleTimings()
         // The scrub goes its way, and finds nothing.
         if random.chance(50) { rig.log.scrubNow() }
+        if random.chance(50) { rig.log.compactNow() }
       default:
         guard random.chance(40) else { break }
         if random.chance(70) {
@@ -187,14 +189,63 @@ import Wire
     return (cuts, rig)
   }
 
+  /// A life in which segments are emptied again and again, cut at every write.
+  @Test func cutWhileSegmentsAreEmptied() {
+    func live(_ rig: Rig) {
+      for bundle in 0..<70 {
+        rig.patiently { rig.putShard(bundle, author: key(-1 - bundle % 3), sliceBytes: 150 + bundle % 4 * 100) }
+        if bundle % 2 == 0 {
+          rig.patiently {
+            rig.put(.certificate, key(bundle), index: 1, data: certificate(bundle: bundle, receipts: 1))
+          }
+        }
+        if bundle % 3 == 0 { Self.settleOrStop(rig) }
+        if bundle >= 6, bundle % 4 != 3 { rig.patiently { rig.release(bundle - 6) } }
+        if bundle % 8 == 5 { rig.patiently { rig.renew(bundle, expiry: .max - 1) } }
+        if rig.medium.isOff { return }
+        rig.log.advance(poweredSeconds: rig.log.poweredSeconds + 1)
+        if bundle % 10 == 9 { rig.log.compactNow() }
+        if bundle >= 20, bundle % 9 == 0 { rig.patiently { rig.release(bundle - 18) } }
+        Self.settleOrStop(rig)
+      }
+    }
+    let configuration = smallConfiguration(segments: 8, segmentBytes: 8_192)
+    let full = Rig(configuration)
+    live(full)
+    full.check()
+    #expect(full.log.statistics.copiedBytes > 10_000 && full.log.statistics.segmentsCompacted >= 5)
+    var cases = 0
+    for write in 0..<full.medium.appends {
+      for tear in [FlashTear.nothing, .everything, .pages(1), .mask(0b1010), .mask(0xfe), .mask(0x55)] {
+        let rig = Rig(configuration)
+        rig.medium.cutAtAppend = write
+        rig.medium.tearAtCut = tear
+        live(rig)
+        rig.reopen()
+        rig.check()
+        rig.log.compactNow()
+        rig.check()
+        rig.medium.cut()
+        rig.reopen()
+        rig.check()
+        cases += 1
+      }
+    }
+    print("  power cuts while segments are emptied: \(cases) (\(full.medium.appends) writes)")
+  }
+
   @Test func randomLives() {
     var cuts = 0
     var recycled: UInt64 = 0
-    for seed in UInt64(1)...150 {
+    // SEED=n repeats the life of that seed; LONG=1 lives five thousand.
+    let environment = ProcessInfo.processInfo.environment
+    let chosen = environment["SEED"].flatMap { UInt64($0) }
+    let last: UInt64 = environment["LONG"] == nil ? 150 : 5_000
+    for seed in (chosen ?? 1)...(chosen ?? last) {
       let (count, rig) = Self.randomLife(seed: seed, steps: 400)
       cuts += count
       recycled += rig.log.statistics.segmentsRecycled
     }
-    print("  random lives: 150, cuts and crashes: \(cuts), segments recycled in their last parts: \(recycled)")
+    print("  random lives: \((chosen == nil ? last : 1)), cuts and crashes: \(cuts), segments recycled in their last parts: \(recycled)")
   }
 }

@@ -181,7 +181,8 @@ final class Rig {
       if let (bundle, expiry) = renewals.removeValue(forKey: ticket) {
         for name in fates.keys where name.key == bundle && name.kind != .outbox {
           let before = fates[name]?.expiry ?? 0
-          fates[name]?.expiry = max(before, expiry)
+          // What had expired may have been dropped before.
+          if before > hour { fates[name]?.expiry = max(before, expiry) }
         }
       }
     case .failed(let ticket):
@@ -353,7 +354,8 @@ final class Rig {
         if kind != .certificate, fate.data != data {
           Issue.record("other bytes: \(name.kind) \(fate.data.count) \(data.count), seed \(seed)")
         }
-        if fate.mustBeGone { Issue.record("\(name.kind) is back, seed \(seed)") }
+        // What had expired when it was let go may have been dropped before, and be back after a start.
+        if fate.mustBeGone, fate.expiry > hour { Issue.record("\(name.kind) is back, seed \(seed)") }
       }
     }
     for (name, fate) in fates where !seen.contains(name) && !damaged.contains(name) {
@@ -374,7 +376,7 @@ final class Rig {
         fates[name]?.putAcknowledged = true
         fates[name]?.endSubmitted = false
       } else {
-        if let fate = fates[name], fate.expiry <= hour, !fate.mustBeGone { expired[name] = fate.data }
+        if let fate = fates[name], fate.expiry <= hour { expired[name] = fate.data }
         fates[name] = nil
       }
     }
