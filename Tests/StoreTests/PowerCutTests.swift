@@ -246,6 +246,7 @@ import Wire
       cuts += count
       recycled += rig.log.statistics.segmentsRecycled
     }
-    print("  random lives: \((chosen == nil ? last : 1)), cuts and crashes: \(cuts), segments recycled in their last parts: \(recycled)")
+    let lives = chosen == nil ? last : 1
+    print("  random lives: \(lives), cuts and crashes: \(cuts), segments recycled in their last parts: \(recycled)")
   }
 }

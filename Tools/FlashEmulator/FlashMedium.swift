@@ -84,6 +84,8 @@ public final class FlashMedium {
   private var stored: [UInt8]
   private var pending: [Pending] = []
   private var unstored: [(Int, Int, Int)] = []
+  /// Segments that have bytes other than zero on the medium, or had.
+  private var written: Set<Int> = []
   private var nextToken: UInt32 = 1
   private var counts: [FlashOperation: Int] = [:]
   private var failures: [FlashOperation: [Int: FlashError]] = [:]
@@ -157,10 +159,16 @@ public final class FlashMedium {
   public func load(_ image: [UInt8]) {
     precondition(image.count == stored.count)
     (stored, readable) = (image, image)
+    written = Set(
+      (0..<geometry.segmentCount).filter { segment in
+        let start = segment * geometry.segmentBytes
+        return image[start..<start + geometry.segmentBytes].contains { $0 != 0 }
+      })
   }
 
   /// Changes one byte.
   public func change(segment: Int, offset: Int, _ body: (inout UInt8) -> Void) {
+    written.insert(segment)
     body(&stored[segment * geometry.segmentBytes + offset])
     readable[segment * geometry.segmentBytes + offset] = stored[segment * geometry.segmentBytes + offset]
   }
@@ -171,11 +179,13 @@ public final class FlashMedium {
   }
 
   private func write(_ bytes: [UInt8], _ segment: Int, _ offset: Int) {
+    written.insert(segment)
     let start = segment * geometry.segmentBytes + offset
     readable.replaceSubrange(start..<start + bytes.count, with: bytes)
   }
 
   private func store(_ bytes: [UInt8], _ segment: Int, _ offset: Int, _ tear: FlashTear) {
+    written.insert(segment)
     let start = segment * geometry.segmentBytes + offset
     for position in bytes.indices {
       let page = (start + position) / pageBytes - start / pageBytes
@@ -279,7 +289,8 @@ public final class FlashMedium {
 
   func append(_ segment: UInt32, _ offset: UInt32, _ bytes: [UInt8]) -> FlashAnswer {
     check(segment, offset, bytes.count)
-    precondition(prepared.contains(Int(segment)) || isWritten(Int(segment)), "append to an unprepared segment")
+    precondition(
+      prepared.contains(Int(segment)) || written.contains(Int(segment)), "append to an unprepared segment")
     if isAppending { return .busy }
     if cutAtAppend == appends {
       store(bytes, Int(segment), Int(offset), tearAtCut)
@@ -306,16 +317,7 @@ public final class FlashMedium {
   }
 
   /// Whether `segment` was never written nor prepared.
-  public func isUntouched(_ segment: Int) -> Bool { !prepared.contains(segment) && !isWritten(segment) }
-
-  private func isWritten(_ segment: Int) -> Bool {
-    let start = segment * geometry.segmentBytes
-    return stored.withUnsafeBytes { bytes in
-      stride(from: start, to: start + geometry.segmentBytes, by: 8).contains {
-        bytes.loadUnaligned(fromByteOffset: $0, as: UInt64.self) != 0
-      }
-    }
-  }
+  public func isUntouched(_ segment: Int) -> Bool { !prepared.contains(segment) && !written.contains(segment) }
 
   private func check(_ segment: UInt32, _ offset: UInt32, _ count: Int) {
     precondition(Int(segment) < geometry.segmentCount && Int(offset) + count <= geometry.segmentBytes)
