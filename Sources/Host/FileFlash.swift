@@ -184,13 +184,12 @@ import Wire
   }
 
   /// Syncs every file on the caller's thread. A failed sync leaves pages that were not written but look clean, so
-  /// clean pages are dropped from the cache before, and once more when this sync fails: what is then still in the
-  /// cache is dirty, and the second sync tells the truth about it.
+  /// clean pages are dropped from the cache when this sync fails, as they are when one fails later: what is then still
+  /// in the cache is dirty, and the second sync tells the truth about it.
   public mutating func syncWaiting() -> FlashError? {
     for index in 0..<FlashShared.filesMax {
       let file = unsafe shared.pointee.files[index]
       guard file >= 0 else { break }
-      posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED)
       if fdatasync(file) == 0 { continue }
       posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED)
       if fdatasync(file) != 0 { return FlashError(errno: hotaru_errno()) }

@@ -172,8 +172,12 @@ private func append(_ shared: UnsafeMutablePointer<FlashShared>) -> (FlashError?
   guard let address = unsafe request.address else { return (.medium, false) }
   if let error = unsafe writeFlash(file, offset, address, request.byteCount) { return (error, false) }
   // After a failed sync the kernel calls the pages clean, and the next sync would succeed without having written
-  // them (fsyncgate): so the segment takes no more appends in this life.
-  return fdatasync(file) == 0 ? (nil, false) : (FlashError(errno: hotaru_errno()), true)
+  // them (fsyncgate): so the segment takes no more appends in this life, and they are dropped before anybody is told,
+  // so that neither this process nor the next one reads what is not there.
+  if fdatasync(file) == 0 { return (nil, false) }
+  let error = FlashError(errno: hotaru_errno())
+  posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED)
+  return (error, true)
 }
 
 private func fillSlice(_ shared: UnsafeMutablePointer<FlashShared>) -> FlashError? {

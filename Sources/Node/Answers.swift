@@ -52,7 +52,7 @@ struct Answer: BitwiseCopyable {
 struct Note: BitwiseCopyable {
   static let countMax = 32
   enum Text: UInt8, BitwiseCopyable {
-    case memberJoined, memberFailed, memberLeft, cloned, moved, damaged, equivocation
+    case memberJoined, memberFailed, memberLeft, cloned, moved, damaged, equivocation, store
   }
   var level = LogLevel.notice
   var text = Text.memberJoined
@@ -362,6 +362,41 @@ extension LightNode where Flash: ~Copyable {
     noteCount += 1
   }
 
+  /// Says once what has become of the store, when that has changed.
+  mutating func noteCondition() {
+    guard store.condition != conditionTold else { return }
+    conditionTold = store.condition
+    switch store.condition {
+    case .healthy: note(.notice, .store, .zero)
+    case .degraded: note(.warning, .store, .zero)
+    case .broken: note(.error, .store, .zero)
+    }
+  }
+
+  private func emitCondition(into writer: inout ByteWriter) {
+    func reason(_ error: FlashError, _ writer: inout ByteWriter) {
+      switch error {
+      case .medium: writer.text("input or output error")
+      case .noSpace: writer.text("no room in the file system")
+      case .readOnly: writer.text("read-only, or gone")
+      }
+    }
+    switch conditionTold {
+    case .healthy: writer.text("the store can be written again")
+    case .degraded(let error):
+      writer.text("a write to the store failed (")
+      reason(error, &writer)
+      writer.text("): what it was for has not been confirmed to anybody, the node goes on elsewhere in the store")
+    case .broken(let error):
+      writer.text("the store cannot be written (")
+      reason(error, &writer)
+      writer.text(
+        error == .noSpace
+          ? "): the node serves what it has and tries again every minute"
+          : "): the node serves what it has; start it again when the medium is whole")
+    }
+  }
+
   mutating func emitNote(into writer: inout ByteWriter) -> LogLevel? {
     guard noteCount > 0 else { return nil }
     let note = notes[noteHead]
@@ -387,6 +422,7 @@ extension LightNode where Flash: ~Copyable {
     case .damaged:
       writer.text("the log lost a record that was stored: ")
       Hexadecimal.emit(note.key, into: &writer)
+    case .store: emitCondition(into: &writer)
     case .equivocation:
       writer.text("member signed two different records with one sequence: ")
       key(&writer)

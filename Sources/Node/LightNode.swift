@@ -92,6 +92,8 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   var decoder: BundleWorkspace
   let watched: Table<Watched>
   let lost: Table<Lost>
+  /// What has been said of the store.
+  var conditionTold = StoreCondition.healthy
   var watchNext = 0
   var recentAuthors = RecentAuthors()
   var certificateUpdate = Digest.zero
@@ -441,6 +443,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   @discardableResult
   private mutating func takeStoreEvents(at now: Instant) -> Bool {
     var hasTaken = false
+    noteCondition()
     while let event = store.nextEvent() {
       handle(event, at: now)
       startWords(at: now)

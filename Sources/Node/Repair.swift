@@ -42,6 +42,9 @@ struct RepairScan: BitwiseCopyable {
   var isRunning = false
   var isLoading = false
   var cursor: StoreCursor?
+  /// The slot that holds names, or −1, and how far they have been looked at.
+  var slot: Int16 = -1
+  var position = 0
   var nextAt = Instant.zero
   var startedAt = Instant.zero
 }
@@ -145,7 +148,8 @@ extension LightNode where Flash: ~Copyable {
       scan.startedAt = now
       scan.cursor = nil
     }
-    let answer = store.loadNext(.shard, from: scan.cursor, ticket: Ticket(.scanLoad, index: 0).rawValue)
+    if scan.slot >= 0 { return lookAtNames(at: now) }
+    let answer = store.loadNames(from: scan.cursor, ticket: Ticket(.scanLoad, index: 0).rawValue)
     scan.isLoading = answer == .started
   }
 
@@ -156,33 +160,41 @@ extension LightNode where Flash: ~Copyable {
 
   mutating func scanLoaded(_ ticket: Ticket, slot: Int, at now: Instant) {
     scan.isLoading = false
-    scan.cursor = store.cursor(after: slot)
-    let bundle = store.record(in: slot).key
-    var decision: Bool?
-    if let shard = try? ShardView(store.bytes(of: slot)) { decision = isInNeed(shard.head, at: now) }
-    store.free(slot)
+    scan.slot = Int16(slot)
+    scan.position = 0
     scan.nextAt = now
-    guard let isUpgrade = decision, mend.stage == .idle else { return }
-    scan.nextAt = now + .milliseconds(20)
-    for row in 0..<leaving.count where leaving[row].isUsed && leaving[row].bundle == bundle { return }
-    startMend(bundle, isUpgrade: isUpgrade, at: now)
+  }
+
+  /// Looks at the names in the slot until a bundle is in need, or there are no more.
+  private mutating func lookAtNames(at now: Instant) {
+    scan.nextAt = now
+    while let entry = store.names(in: Int(scan.slot), from: &scan.position) {
+      guard let isUpgrade = isInNeed(entry, at: now), mend.stage == .idle else { continue }
+      scan.nextAt = now + .milliseconds(20)
+      for row in 0..<leaving.count where leaving[row].isUsed && leaving[row].bundle == entry.bundle { return }
+      startMend(entry.bundle, isUpgrade: isUpgrade, at: now)
+      return
+    }
+    scan.cursor = store.cursor(afterNames: Int(scan.slot))
+    store.free(Int(scan.slot))
+    scan.slot = -1
   }
 
   /// Nil when nothing is to be done; true when the bundle is to be spread wider.
-  private func isInNeed(_ head: borrowing ShardHeadView, at now: Instant) -> Bool? {
-    let redundancy = head.header.redundancy
-    if head.record.author == identity.publicKey {
+  private func isInNeed(_ entry: NamesEntry, at now: Instant) -> Bool? {
+    let redundancy = entry.redundancy
+    if entry.author == identity.publicKey.prefix {
       let wanted = configuration.redundancy.scaled(toMembers: eligibleCount(at: now))
       if wanted.losses > redundancy.losses && redundancy.shards < configuration.redundancy.shards { return true }
     }
-    guard looksAfter(head.header.cell) else { return nil }
+    guard looksAfter(entry.cell) else { return nil }
     var lost = 0
     var longest = Interval(microseconds: 0)
     for index in 0..<Int(redundancy.shards) {
-      let prefix = head.holder(index)
+      let prefix = entry.holders[index]
       guard prefix != identity.publicKey.prefix else { continue }
       guard let member = mesh.members.index(prefix: prefix) else { continue }
-      guard let since = absence(of: member, from: head.header.cell) else { continue }
+      guard let since = absence(of: member, from: entry.cell) else { continue }
       lost += 1
       longest = max(longest, now - since)
     }

@@ -41,6 +41,22 @@ extension LightNode where Flash: ~Copyable {
     statistics.damagedForGood += 1
   }
 
+  /// 0 healthy, 1 degraded, 2 broken; 0 no failure, 1 input or output, 2 no room, 3 read-only or gone.
+  var conditionFigures: (UInt64, UInt64) {
+    func code(_ error: FlashError) -> UInt64 {
+      switch error {
+      case .medium: 1
+      case .noSpace: 2
+      case .readOnly: 3
+      }
+    }
+    switch store.condition {
+    case .healthy: return (0, 0)
+    case .degraded(let error): return (1, code(error))
+    case .broken(let error): return (2, code(error))
+    }
+  }
+
   /// Shards that are to be brought back.
   var lostCount: Int {
     var count = 0

@@ -148,6 +148,9 @@ extension LightNode where Flash: ~Copyable {
     put("store.scrubbed_bytes", log.scrubbedBytes)
     put("store.scrub_segments_left", UInt64(store.scrubSegmentsLeft))
     put("store.read_errors", log.readErrors)
+    let (condition, failure) = conditionFigures
+    put("store.condition", condition)
+    put("store.failure", failure)
     let space = store.spaceReport()
     put("store.free_segments", UInt64(space.freeSegments))
     put("store.waiting_segments", UInt64(space.waitingSegments))

@@ -204,8 +204,9 @@ extension ShardLog where Flash: ~Copyable {
 
   // MARK: Small lists
 
-  mutating func rememberUncertified(_ bundle: Digest) {
-    for position in 0..<uncertifiedUsed where uncertified[position].prefix == bundle.prefix { return }
+  /// `isNew`: it is certainly not in the list.
+  mutating func rememberUncertified(_ bundle: Digest, isNew: Bool = false) {
+    if !isNew { for position in 0..<uncertifiedUsed where uncertified[position].prefix == bundle.prefix { return } }
     if uncertifiedUsed < uncertified.count {
       uncertified[uncertifiedUsed] = bundle
       uncertifiedUsed += 1

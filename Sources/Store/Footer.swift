@@ -93,25 +93,72 @@ struct SummaryItem: Equatable, BitwiseCopyable {
   }
 }
 
-/// What the names say of a shard; see FORMAT.md.
-struct NamesEntry {
-  /// Bytes of an entry for `shards` shards.
-  static func byteCount(shards: Int) -> Int { 44 + shards * 8 }
-  static let byteCountMax = byteCount(shards: Limits.shardsMax)
+/// What the names say of a shard: whose it is and who was to hold the others; see FORMAT.md.
+public struct NamesEntry: BitwiseCopyable {
+  /// Id of its bundle.
+  public let bundle: Digest
+  /// Where it is in its segment, in units of 64 bytes.
+  let unit: UInt32
+  /// Cell that the bundle was stored in.
+  public let cell: UInt32
+  /// Index of the shard.
+  public let index: UInt8
+  /// k and n.
+  public let redundancy: Redundancy
+  /// First 8 bytes of the author's id.
+  public let author: UInt64
+  /// Prefixes of the intended holders' ids, in the order of the shards; `redundancy.shards` of them.
+  public let holders: InlineArray<8, UInt64>
 
-  static func emit(
-    _ bundle: Digest, unit: UInt32, _ head: borrowing ShardHeadView, into span: consuming MutableRawSpan
-  ) {
+  /// Bytes of an entry for `shards` shards.
+  static func byteCount(shards: Int) -> Int { 52 + shards * 8 }
+  static let byteCountMax = byteCount(shards: Limits.shardsMax)
+  /// Bytes of this entry.
+  var byteCount: Int { NamesEntry.byteCount(shards: Int(redundancy.shards)) }
+
+  /// The entry at the front of `bytes`; nil for what is none.
+  init?(_ bytes: RawSpan) {
+    guard bytes.byteCount >= 52 else { return nil }
+    let shards = Int(bytes[byte: 42])
+    guard shards >= 1, shards <= Limits.shardsMax, bytes.byteCount >= NamesEntry.byteCount(shards: shards) else {
+      return nil
+    }
+    bundle = Digest(bytes)
+    unit = bytes.loadHalf(at: 32)
+    cell = bytes.loadHalf(at: 36)
+    index = bytes[byte: 40]
+    redundancy = Redundancy(dataShards: bytes[byte: 41], shards: UInt8(shards))
+    author = bytes.loadWord(at: 44)
+    var prefixes = InlineArray<8, UInt64>(repeating: 0)
+    for shard in 0..<shards { prefixes[shard] = bytes.loadWord(at: 52 + shard * 8) }
+    holders = prefixes
+  }
+
+  /// The entry of a shard, from its head.
+  init(_ bundle: Digest, unit: UInt32, _ head: borrowing ShardHeadView) {
+    self.bundle = bundle
+    self.unit = unit
+    cell = head.header.cell
+    index = UInt8(head.index)
+    redundancy = head.header.redundancy
+    author = head.record.author.prefix
+    var prefixes = InlineArray<8, UInt64>(repeating: 0)
+    for shard in 0..<Int(head.header.redundancy.shards) { prefixes[shard] = head.holder(shard) }
+    holders = prefixes
+  }
+
+  func emit(into span: consuming MutableRawSpan) {
     var writer = ByteWriter(span)
     writer.bytes32(bundle)
     writer.u32(unit)
-    writer.u32(head.header.cell)
-    writer.u8(UInt8(head.index))
-    writer.u8(head.header.redundancy.dataShards)
-    writer.u8(head.header.redundancy.shards)
+    writer.u32(cell)
+    writer.u8(index)
+    writer.u8(redundancy.dataShards)
+    writer.u8(redundancy.shards)
     writer.u8(0)
-    writer.bytes(head.holderPrefixes)
-    assert(!writer.overflowed)
+    writer.u64(author)
+    for shard in 0..<Int(redundancy.shards) { writer.u64(holders[shard]) }
+    assert(writer.count == byteCount && !writer.overflowed)
   }
 }
 

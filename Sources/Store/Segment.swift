@@ -12,6 +12,8 @@ enum SegmentState: UInt8, BitwiseCopyable {
   case used
   /// Not ours, or a write to its start failed: left alone until the next open.
   case setAside
+  /// The file system had no room for it: tried again later.
+  case unready
 }
 
 /// What is remembered of a segment.

@@ -161,7 +161,7 @@ extension ShardLog where Flash: ~Copyable {
         take(next, stream)
         return .queued
       }
-      if segments[next].state != .setAside { return .busy }
+      if segments[next].state == .blank { return .busy }
     }
     return .full
   }
@@ -229,7 +229,7 @@ extension ShardLog where Flash: ~Copyable {
         take(next, stream)
         return true
       }
-      if segments[next].state != .setAside { return false }
+      if segments[next].state == .blank { return false }
     }
     failForGood(lastError)
     return false
@@ -323,7 +323,7 @@ extension ShardLog where Flash: ~Copyable {
       groups[ended].state = .failed
       // Nothing of the group may be assumed stored, nor that nothing of it is: this segment takes no more.
       if group.isFirst {
-        segments[segment].state = .setAside
+        segments[segment].state = error == .noSpace ? .unready : .setAside
         if heads[stream].active == segment { heads[stream].isFresh = true }
       }
       return failAppend(error, segment, stream)
@@ -392,9 +392,10 @@ extension ShardLog where Flash: ~Copyable {
     let segment = preparing
     preparing = -1
     if let error {
-      segments[segment].state = .setAside
+      segments[segment].state = error == .noSpace ? .unready : .setAside
       if case .healthy = condition { condition = .degraded(error) }
     } else {
+      if case .degraded(.noSpace) = condition { condition = .healthy }
       segments[segment].isPrepared = true
       statistics.segmentsPrepared += 1
     }

@@ -3,7 +3,7 @@
 import Wire
 
 extension ShardLog where Flash: ~Copyable {
-  private func footerOffset(_ stream: Int) -> Int { stream * configuration.streamFooterBytes }
+  func footerOffset(_ stream: Int) -> Int { stream * configuration.streamFooterBytes }
   /// Items are gathered behind the room for the longest names, and move up when they are written.
   private func itemsOffset(_ stream: Int) -> Int { footerOffset(stream) + 64 + configuration.namesBytesMax }
   private static func rounded(_ count: UInt32) -> UInt32 { (count + 63) & ~63 }
@@ -38,8 +38,7 @@ extension ShardLog where Flash: ~Copyable {
       heads[stream].isFooterLost = true
       return
     }
-    NamesEntry.emit(
-      bundle, unit: offset / 64, head,
+    NamesEntry(bundle, unit: offset / 64, head).emit(
       into: footerMemory.mutableBytes(at: footerOffset(stream) + 64 + Int(heads[stream].names), count: Int(size)))
     heads[stream].names += size
   }

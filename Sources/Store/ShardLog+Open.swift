@@ -17,7 +17,7 @@ struct OpenWindow: BitwiseCopyable {
 extension ShardLog where Flash: ~Copyable {
   private static var windowBytesMax: UInt32 { 65_536 }
   /// Bytes at a segment's end that are read at once: what the summary and the filter of whole shards of 2-of-4 take.
-  private static var footerReadBytes: UInt32 { 13_312 }
+  private static var footerReadBytes: UInt32 { 14_336 }
 
   /// Reads what is needed to rebuild what is kept in memory. Once, before anything else; waits for the medium.
   ///
@@ -279,12 +279,14 @@ extension ShardLog where Flash: ~Copyable {
         else { continue }
         report.records += 1
         let place = location(segment, item.place * 64)
-        guard !index.contains(index.fingerprint(item.kind, item.word), place) else { continue }
+        let fingerprint = index.fingerprint(item.kind, item.word)
+        guard !index.contains(fingerprint, place) else { continue }
+        let isFirst = index.find(fingerprint) == 0
         let before = index.count
         enter(item.kind, item.word, span: item.span, expiryHours: expiryHours, at: place, author: item.author)
         if index.count == before { report.unindexed += 1 }
         if item.kind == .shard, index.find(index.fingerprint(.certificate, item.word)) == 0 {
-          rememberUncertified(UncertifiedPlace(prefix: item.word, location: place).digest)
+          rememberUncertified(UncertifiedPlace(prefix: item.word, location: place).digest, isNew: isFirst)
         } else if item.kind == .certificate {
           dropUncertified(item.word)
         }

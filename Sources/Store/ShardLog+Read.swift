@@ -31,12 +31,17 @@ struct ReadSlot: BitwiseCopyable {
     case expire
     /// Find the next bundle, by the heads of its shards.
     case name
+    /// Find who was to hold what.
+    case names
     /// Verify everything.
     case scrub
     /// Empty a segment.
     case compact
   }
+  /// What is to be read next for names.
+  enum NamesStage: UInt8, BitwiseCopyable { case begin, trailer, summary, names, walk }
   var phase = Phase.free
+  var names = NamesStage.begin
   var purpose = Purpose.load
   var hasYielded = false
   var error: FlashError?
@@ -71,7 +76,7 @@ extension ShardLog where Flash: ~Copyable {
   /// First read of a record: a shard of a full 2-of-4 bundle comes whole.
   private static var firstReadBytes: UInt32 { 10_240 }
   /// Bytes that a walk reads at a time: a record's header, a shard's head and its id leaves.
-  private static var windowBytes: UInt32 { 4_096 }
+  static var windowBytes: UInt32 { 4_096 }
   /// Filters that are read from footers in a second of powered time.
   static var probesPerSecond: Int { 256 }
   /// Reads that a slot does in one turn when the device answers at once.
@@ -185,7 +190,7 @@ extension ShardLog where Flash: ~Copyable {
     slots[slot] = ReadSlot()
   }
 
-  private func freeSlot() -> Int? {
+  func freeSlot() -> Int? {
     for slot in 0..<configuration.readSlots where slots[slot].phase == .free { return slot }
     return nil
   }
@@ -241,6 +246,7 @@ extension ShardLog where Flash: ~Copyable {
       case .load: event = advanceLoad(slot)
       case .take: event = advanceTake(slot)
       case .locate, .next, .expire, .name: event = advanceWalk(slot)
+      case .names: event = advanceNames(slot)
       case .scrub: event = advanceScrub(slot)
       case .compact: event = advanceCompaction(slot)
       }
@@ -351,7 +357,7 @@ extension ShardLog where Flash: ~Copyable {
     return nil
   }
 
-  private mutating func hold(_ slot: Int, _ record: LogRecord) -> StoreEvent {
+  mutating func hold(_ slot: Int, _ record: LogRecord) -> StoreEvent {
     slots[slot].record = record
     slots[slot].phase = .held
     return .loaded(slots[slot].ticket, slot: slot)
@@ -479,7 +485,7 @@ extension ShardLog where Flash: ~Copyable {
     return ended.purpose == .expire ? nil : .absent(ended.ticket)
   }
 
-  private func covers(_ slot: Int, _ position: UInt32, _ count: UInt32) -> Bool {
+  func covers(_ slot: Int, _ position: UInt32, _ count: UInt32) -> Bool {
     let read = slots[slot]
     return position >= read.offset && position + count <= read.offset + read.have
   }
@@ -491,7 +497,7 @@ extension ShardLog where Flash: ~Copyable {
     case .locate: return UInt32(Limits.shardHeadBytes + Limits.bundleTransactionsMax * 8)
     case .expire: return 64
     case .name: return UInt32(Limits.bundleHeaderBytes)
-    case .load, .take, .next, .scrub, .compact: return 0
+    case .load, .take, .next, .names, .scrub, .compact: return 0
     }
   }
 
@@ -555,7 +561,7 @@ extension ShardLog where Flash: ~Copyable {
       else { return nil }
       let next = cursor(slot, slots[slot].position)
       return finish(slot, .located(slots[slot].ticket, bundle: record.key, cursor: next))
-    case .load, .take, .scrub, .compact: return nil
+    case .load, .take, .names, .scrub, .compact: return nil
     }
   }
 

@@ -326,10 +326,9 @@ extension ShardLog where Flash: ~Copyable {
     if item.kind != .shard { return lose(item, record.key.prefix == item.word ? record.key : nil) }
     guard record.kind == .names, isWhole(slot, record) else { return lose(item, nil) }
     var at: UInt32 = 0
-    while at + 44 <= record.length {
-      let entry = buffer(slot, 64 + at, 44)
-      if entry.loadHalf(at: 32) == item.place { return lose(item, Digest(entry)) }
-      at += UInt32(NamesEntry.byteCount(shards: Int(entry[byte: 42])))
+    while let entry = NamesEntry(buffer(slot, 64 + at, record.length - at)) {
+      if entry.unit == item.place { return lose(item, entry.bundle) }
+      at += UInt32(entry.byteCount)
     }
     return lose(item, nil)
   }

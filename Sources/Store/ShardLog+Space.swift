@@ -13,6 +13,7 @@ extension ShardLog where Flash: ~Copyable {
     precondition(isOpen)
     guard poweredSeconds > poweredNow else { return }
     let hourPassed = poweredSeconds / 3_600 != poweredNow / 3_600
+    if poweredSeconds / Self.roomRetrySeconds != poweredNow / Self.roomRetrySeconds { retryRoom() }
     poweredNow = poweredSeconds
     probesLeft = Self.probesPerSecond
     advanceScrubTime()
@@ -25,6 +26,23 @@ extension ShardLog where Flash: ~Copyable {
     if hourPassed {
       isExpiryDue = true
       compaction.passedOver = 0
+    }
+  }
+
+  /// How often it is tried whether a full file system has room again, in seconds.
+  static var roomRetrySeconds: UInt64 { 60 }
+
+  /// A file system that was full may have room again. Nothing that was stored is in doubt: it is the only failure after
+  /// which a broken log goes on by itself.
+  private mutating func retryRoom() {
+    switch condition {
+    case .degraded(.noSpace), .broken(.noSpace): break
+    default: return
+    }
+    condition = .degraded(.noSpace)
+    failuresInRow = 0
+    for segment in 0..<segments.count where segments[segment].state == .unready {
+      segments[segment].state = segments[segment].sequence == 0 ? .blank : .used
     }
   }
 

@@ -48,7 +48,7 @@ import Wire
   /// segments. What is in the outbox is done with soon, and would leave holes among what stays for months.
   var streamCount: Int { geometry.segmentCount >= 8 ? 2 : 1 }
   /// Bytes of names that a page holds at most, for the stream of bundles: what whole shards of 2-of-4 fill a segment with.
-  var namesBytesMax: Int { min(9_216, max(256, geometry.segmentBytes / 32)) }
+  var namesBytesMax: Int { min(10_240, max(256, geometry.segmentBytes / 32)) }
   /// Bytes of items that a page holds at most.
   var itemsBytesMax: Int { min(6_144, max(256, geometry.segmentBytes / 32)) }
   /// Bytes of a stream's footer: names, items and filter, each with a record's header, and the trailer.

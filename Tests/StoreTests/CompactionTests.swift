@@ -145,6 +145,7 @@ import Wire
     var waits: [Int] = []
     for bundle in 1_000..<1_200 {
       var waited = 0
+      let segment = rig.log.heads[0].active
       rig.drain()
       while rig.putShard(bundle, sliceBytes: 60) == .busy {
         // Only appends end here: that is what a put waits for.
@@ -153,11 +154,12 @@ import Wire
         waited += 1
         rig.drain()
       }
-      waits.append(waited)
+      // Where a segment is left, its last group, a page and the footer come before, copies or not.
+      if rig.log.heads[0].active == segment { waits.append(waited) }
       rig.log.flush()
     }
-    // Where a segment is left, its last group, a page and the footer come before.
-    #expect((waits.max() ?? 9) <= 4 && waits.count { $0 > 2 } < 10, "\(waits)")
+    // The group that is under way, and now and then a page of the footer.
+    #expect((waits.max() ?? 9) <= 2 && waits.count { $0 > 1 } * 5 < waits.count, "\(waits)")
     #expect(rig.log.statistics.copiedBytes > 3_000)
     rig.medium.appendTiming = .ready
     rig.check()

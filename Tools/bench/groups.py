@@ -259,6 +259,19 @@ def sessions(_):
     yield from own_bench(BENCH / "sessions/run")
 
 
+@group("store",
+       Figure("durable records of 4 KiB per second, batch of 1, of raw write and fdatasync", "%", ">= 95"),
+       Figure("the same, batch of 64", "%", ">= 80"),
+       Figure("random reads per second, warm, of LMDB's", "%", ">= 50"),
+       Figure("opening 1 GiB of shards, warm", "ms", "<= 50"),
+       Figure("read for that", "MiB", "<= 16"),
+       Figure("memory of a store of 256 MiB, per 1,000 bytes stored", "B", None),
+       Figure("the same, 4 GiB", "B", None),
+       Figure("the same, 64 GiB", "B", None))
+def store(_):
+    yield from own_bench(BENCH / "store/run")
+
+
 # MARK: The mesh
 
 def lab_figures(*scenarios):

@@ -219,7 +219,8 @@ def main(arguments):
                 latest = max(latest, record.expiry)
             if record.kind == SHARD:
                 n, k, cell, ids, holders = shard_parts(record.data)
-                names += record.key + struct.pack("<IIBBBB", record.offset // 64, cell, record.index, k, n, 0) + holders
+                names += record.key + struct.pack("<IIBBBB", record.offset // 64, cell, record.index, k, n, 0)
+                names += record.author() + holders
                 prefixes += ids
         if trailer:
             if items or names:

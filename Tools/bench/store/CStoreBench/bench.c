@@ -1,0 +1,205 @@
+// See shim.h.
+#include <fcntl.h>
+#include <lmdb.h>
+#include <poll.h>
+#include <sqlite3.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+int64_t bench_nanoseconds(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+void bench_wait(int descriptor) {
+  struct pollfd wait = {.fd = descriptor, .events = POLLIN};
+  poll(&wait, 1, 1000);
+}
+void bench_fail(const char *what) {
+  fprintf(stderr, "%s\n", what);
+  exit(1);
+}
+void bench_need(int good, const char *what) {
+  if (!good) bench_fail(what);
+}
+// One figure as a JSON line; what it is made of goes into the note.
+void bench_figure(double value, const char *against, const char *note, double a, double b, double c, double d) {
+  char text[256];
+  snprintf(text, sizeof text, note, a, b, c, d);
+  printf("{\"value\": %.6g, \"against\": \"%s\", \"note\": \"%s\"}\n", value, against, text);
+  fflush(stdout);
+}
+// Whether the caches of the system could be dropped.
+int bench_drop_caches(void) {
+  sync();
+  int file = open("/proc/sys/vm/drop_caches", O_WRONLY);
+  if (file < 0) return 0;
+  int good = write(file, "3", 1) == 1;
+  close(file);
+  return good;
+}
+// Bytes that this process has caused to be written to the block device.
+uint64_t bench_written(void) {
+  FILE *file = fopen("/proc/self/io", "r");
+  char line[128];
+  unsigned long long bytes = 0;
+  while (file && fgets(line, sizeof line, file))
+    if (sscanf(line, "write_bytes: %llu", &bytes) == 1) break;
+  if (file) fclose(file);
+  return bytes;
+}
+
+enum { VALUE_BYTES = 4096, RAW_BYTES = 64 << 20 };
+static uint8_t bench_values[64 * VALUE_BYTES];
+static uint64_t sqlite_key;
+const uint8_t *bench_value(int number) { return bench_values + number * VALUE_BYTES; }
+
+// Values as the corpus has them: its lines, one after another.
+void bench_read_values(void) {
+  const char *path = getenv("CORPUS");
+  FILE *file = path ? fopen(path, "r") : 0;
+  bench_need(file != 0, "the corpus cannot be read");
+  for (size_t have = 0; have < sizeof bench_values;) {
+    size_t more = fread(bench_values + have, 1, sizeof bench_values - have, file);
+    bench_need(more > 0 || have > 0, "the corpus is empty");
+    have += more;
+    rewind(file);
+  }
+  fclose(file);
+}
+static void bench_next_key(uint64_t *counter, uint8_t key[32]) {
+  // Keys of the log are digests: spread evenly.
+  uint64_t word = ++*counter;
+  for (int i = 0; i < 4; i++) {
+    word += 0x9e3779b97f4a7c15u;
+    uint64_t z = word;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    z ^= z >> 31;
+    memcpy(key + 8 * i, &z, 8);
+  }
+}
+
+// MARK: Raw
+
+static int raw_file = -1;
+static int64_t raw_offset;
+
+void raw_open(const char *path) {
+  raw_file = open(path, O_RDWR | O_CREAT, 0600);
+  bench_need(raw_file >= 0, "the raw file cannot be made");
+  static uint8_t zeros[1 << 20];
+  for (int i = 0; i < RAW_BYTES >> 20; i++)
+    bench_need(write(raw_file, zeros, sizeof zeros) == sizeof zeros, "the raw file cannot be filled");
+  bench_need(fdatasync(raw_file) == 0, "the raw file cannot be synced");
+}
+// Records a second: one write and one fdatasync for each batch, into blocks that exist.
+double raw_run(int batch, double seconds) {
+  int64_t start = bench_nanoseconds(), end = start + (int64_t)(seconds * 1e9), now = start;
+  long count = 0;
+  while (now < end) {
+    if (raw_offset + batch * VALUE_BYTES > RAW_BYTES) raw_offset = 0;
+    bench_need(pwrite(raw_file, bench_values, batch * VALUE_BYTES, raw_offset) == batch * VALUE_BYTES, "raw write");
+    bench_need(fdatasync(raw_file) == 0, "raw sync");
+    raw_offset += batch * VALUE_BYTES;
+    count += batch;
+    now = bench_nanoseconds();
+  }
+  return count / ((now - start) / 1e9);
+}
+
+// MARK: SQLite
+
+static sqlite3 *sql;
+static sqlite3_stmt *sql_insert;
+
+void sqlite_open(const char *path) {
+  bench_need(sqlite3_open(path, &sql) == SQLITE_OK, "SQLite does not open");
+  bench_need(
+      sqlite3_exec(sql,
+                   "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+                   "CREATE TABLE t (k BLOB PRIMARY KEY, v BLOB) WITHOUT ROWID",
+                   0, 0, 0) == SQLITE_OK,
+      "SQLite makes no table");
+  sqlite3_prepare_v2(sql, "INSERT INTO t VALUES (?, ?)", -1, &sql_insert, 0);
+}
+double sqlite_run(int batch, double seconds) {
+  int64_t start = bench_nanoseconds(), end = start + (int64_t)(seconds * 1e9), now = start;
+  long count = 0;
+  while (now < end) {
+    sqlite3_exec(sql, "BEGIN", 0, 0, 0);
+    for (int i = 0; i < batch; i++) {
+      uint8_t key[32];
+      bench_next_key(&sqlite_key, key);
+      sqlite3_bind_blob(sql_insert, 1, key, 32, SQLITE_TRANSIENT);
+      sqlite3_bind_blob(sql_insert, 2, bench_values + i * VALUE_BYTES, VALUE_BYTES, SQLITE_STATIC);
+      bench_need(sqlite3_step(sql_insert) == SQLITE_DONE, "SQLite does not insert");
+      sqlite3_reset(sql_insert);
+    }
+    bench_need(sqlite3_exec(sql, "COMMIT", 0, 0, 0) == SQLITE_OK, "SQLite does not commit");
+    count += batch;
+    now = bench_nanoseconds();
+  }
+  return count / ((now - start) / 1e9);
+}
+
+// MARK: LMDB
+
+static MDB_env *lmdb;
+static MDB_dbi lmdb_table;
+static uint64_t lmdb_count;
+
+void lmdb_open(const char *path) {
+  mkdir(path, 0700);
+  MDB_txn *txn;
+  mdb_env_create(&lmdb);
+  mdb_env_set_mapsize(lmdb, (size_t)8 << 30);
+  bench_need(mdb_env_open(lmdb, path, 0, 0600) == 0, "LMDB does not open");
+  mdb_txn_begin(lmdb, 0, 0, &txn);
+  bench_need(mdb_dbi_open(txn, 0, 0, &lmdb_table) == 0 && mdb_txn_commit(txn) == 0, "LMDB makes no table");
+}
+double lmdb_run(int batch, double seconds) {
+  int64_t start = bench_nanoseconds(), end = start + (int64_t)(seconds * 1e9), now = start;
+  long count = 0;
+  while (now < end) {
+    MDB_txn *txn;
+    mdb_txn_begin(lmdb, 0, 0, &txn);
+    for (int i = 0; i < batch; i++) {
+      uint8_t key[32];
+      bench_next_key(&lmdb_count, key);
+      MDB_val k = {32, key}, v = {VALUE_BYTES, bench_values + i * VALUE_BYTES};
+      bench_need(mdb_put(txn, lmdb_table, &k, &v, 0) == 0, "LMDB does not put");
+    }
+    bench_need(mdb_txn_commit(txn) == 0, "LMDB does not commit");
+    count += batch;
+    now = bench_nanoseconds();
+  }
+  return count / ((now - start) / 1e9);
+}
+// Random reads a second, each with a copy of the value, as the log's reads are.
+double lmdb_read(double seconds) {
+  static uint8_t copy[VALUE_BYTES];
+  int64_t start = bench_nanoseconds(), end = start + (int64_t)(seconds * 1e9), now = start;
+  long count = 0;
+  uint64_t state = 1;
+  while (now < end) {
+    uint8_t key[32];
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    uint64_t number = (state >> 33) % lmdb_count;
+    bench_next_key(&number, key);
+    MDB_txn *txn;
+    MDB_val k = {32, key}, v;
+    mdb_txn_begin(lmdb, 0, MDB_RDONLY, &txn);
+    bench_need(mdb_get(txn, lmdb_table, &k, &v) == 0 && v.mv_size == VALUE_BYTES, "LMDB does not find");
+    memcpy(copy, v.mv_data, VALUE_BYTES);
+    mdb_txn_abort(txn);
+    count++;
+    now = bench_nanoseconds();
+  }
+  return count / ((now - start) / 1e9);
+}
