@@ -116,6 +116,10 @@ private func verify(_ client: inout ControlClient) throws(Trouble) -> ScrubFigur
 }
 
 private func report(_ found: ScrubFigures, _ elapsed: Interval?, _ output: inout Output) {
+  if elapsed == nil, found.records == 0, found.damaged == 0 {
+    output.line("nothing has been verified yet since the node started; --now does it")
+    return
+  }
   output.write { $0.counted(found.records, "record") }
   output.text(", ")
   output.size(found.bytes)
