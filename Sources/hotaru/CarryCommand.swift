@@ -244,7 +244,7 @@ extension Output {
     write { $0.counted(count, noun) }
     text(after)
   }
-  fileprivate mutating func figure(_ name: StaticString, _ value: UInt64) {
+  mutating func figure(_ name: StaticString, _ value: UInt64) {
     text(name)
     decimal(value)
   }

@@ -48,46 +48,20 @@ private struct SpaceFigures {
 
 /// Makes room, or tells what there is to gain.
 func gcCommand(_ arguments: Arguments) -> Int32 {
-  let (dryCode, jsonCode): (Int32, Int32) = (300, 301)
-  var scanner = OptionScanner(
-    arguments, "gc", help: gcHelp, [.home, Option(dryCode, "dry-run"), Option(jsonCode, "json")])
-  var (home, isDry, json) = (RawSpan(), false, false)
-  while let code = scanner.next() {
-    switch code {
-    case dryCode: isDry = true
-    case jsonCode: json = true
-    default: home = scanner.value
-    }
-  }
-  if let status = scanner.exitStatus { return status }
-  guard scanner.hasNoOperands() else { return 2 }
-  guard var session = Session.open(home) else { return 1 }
-  do throws(Trouble) {
-    let before = try figures(&session.client, .status)
-    var after = before
-    if !isDry { after = try compact(&session.client, before) }
-    var output = Output.standard()
+  storeCommand(arguments, "gc", gcHelp, flag: "dry-run") { (client, isDry, json, output) throws(Trouble) in
+    let before = SpaceFigures(try client.figures(.status))
+    let after = isDry ? before : try compact(&client, before)
     if json { reportAsJSON(before, after, &output) } else { report(before, after, isDry: isDry, &output) }
-    return output.flush() ? 0 : failure("standard output cannot be written")
-  } catch {
-    complain { $0.trouble(error) }
-    return 1
+    return 0
   }
-}
-
-private func figures(_ client: inout ControlClient, _ type: ControlType) throws(Trouble) -> SpaceFigures {
-  client.send(type, request: 1)
-  let answer = try client.answer(to: 1)
-  guard answer.type == .statusAnswer else { throw .connection(.malformed) }
-  return SpaceFigures(answer.content)
 }
 
 private func compact(_ client: inout ControlClient, _ before: SpaceFigures) throws(Trouble) -> SpaceFigures {
-  var latest = try figures(&client, .compact)
+  var latest = SpaceFigures(try client.figures(.compact))
   var progress = Progress(totalBytes: before.toCopy)
   while latest.isCompacting {
     try client.pause(.milliseconds(100))
-    latest = try figures(&client, .status)
+    latest = SpaceFigures(try client.figures(.status))
     progress.update(latest.copied - before.copied)
   }
   progress.end()
@@ -114,17 +88,13 @@ private func report(_ before: SpaceFigures, _ after: SpaceFigures, isDry: Bool, 
 }
 
 private func reportAsJSON(_ before: SpaceFigures, _ after: SpaceFigures, _ output: inout Output) {
-  func figure(_ name: StaticString, _ value: UInt64, _ output: inout Output) {
-    output.text(name)
-    output.decimal(value)
-  }
-  figure("{\"total_bytes\":", after.total, &output)
-  figure(",\"live_bytes\":", after.live, &output)
-  figure(",\"free_bytes\":", after.free, &output)
-  figure(",\"dead_bytes\":", after.dead, &output)
-  figure(",\"to_gain_bytes\":", after.gain, &output)
-  figure(",\"to_write_bytes\":", after.toCopy, &output)
-  figure(",\"gained_bytes\":", after.free - min(after.free, before.free), &output)
-  figure(",\"written_bytes\":", after.copied - before.copied, &output)
+  output.figure("{\"total_bytes\":", after.total)
+  output.figure(",\"live_bytes\":", after.live)
+  output.figure(",\"free_bytes\":", after.free)
+  output.figure(",\"dead_bytes\":", after.dead)
+  output.figure(",\"to_gain_bytes\":", after.gain)
+  output.figure(",\"to_write_bytes\":", after.toCopy)
+  output.figure(",\"gained_bytes\":", after.free - min(after.free, before.free))
+  output.figure(",\"written_bytes\":", after.copied - before.copied)
   output.line("}")
 }

@@ -58,13 +58,30 @@ private struct ScrubFigures {
 
 /// Verifies the store, or tells what has been found.
 func scrubCommand(_ arguments: Arguments) -> Int32 {
-  let (nowCode, jsonCode): (Int32, Int32) = (300, 301)
+  storeCommand(arguments, "scrub", scrubHelp, flag: "now") { (client, now, json, output) throws(Trouble) in
+    let started = monotonicNow()
+    let found = now ? try verify(&client) : ScrubFigures(try client.figures(.status))
+    if json {
+      reportAsJSON(found, &output)
+    } else {
+      report(found, now ? monotonicNow() - started : nil, &output)
+    }
+    return found.restoring == 0 && found.lost == 0 && found.segmentsLeft == 0 ? 0 : 1
+  }
+}
+
+/// A command about the store with one switch of its own and --json. `body` writes what it found and gives the status.
+func storeCommand(
+  _ arguments: Arguments, _ name: StaticString, _ help: StaticString, flag: StaticString,
+  _ body: (inout ControlClient, _ isSet: Bool, _ json: Bool, inout Output) throws(Trouble) -> Int32
+) -> Int32 {
+  let (flagCode, jsonCode): (Int32, Int32) = (300, 301)
   var scanner = OptionScanner(
-    arguments, "scrub", help: scrubHelp, [.home, Option(nowCode, "now"), Option(jsonCode, "json")])
-  var (home, now, json) = (RawSpan(), false, false)
+    arguments, name, help: help, [.home, Option(flagCode, flag), Option(jsonCode, "json")])
+  var (home, isSet, json) = (RawSpan(), false, false)
   while let code = scanner.next() {
     switch code {
-    case nowCode: now = true
+    case flagCode: isSet = true
     case jsonCode: json = true
     default: home = scanner.value
     }
@@ -72,40 +89,37 @@ func scrubCommand(_ arguments: Arguments) -> Int32 {
   if let status = scanner.exitStatus { return status }
   guard scanner.hasNoOperands() else { return 2 }
   guard var session = Session.open(home) else { return 1 }
+  var output = Output.standard()
   do throws(Trouble) {
-    let started = monotonicNow()
-    let found = try now ? verify(&session.client) : figures(&session.client, .status)
-    var output = Output.standard()
-    if json {
-      reportAsJSON(found, &output)
-    } else {
-      report(found, now ? monotonicNow() - started : nil, &output)
-    }
-    guard output.flush() else { return failure("standard output cannot be written") }
-    return found.restoring == 0 && found.lost == 0 && found.segmentsLeft == 0 ? 0 : 1
+    let status = try body(&session.client, isSet, json, &output)
+    return output.flush() ? status : failure("standard output cannot be written")
   } catch {
     complain { $0.trouble(error) }
     return 1
   }
 }
 
-private func figures(_ client: inout ControlClient, _ type: ControlType) throws(Trouble) -> ScrubFigures {
-  client.send(type, request: 1)
-  let answer = try client.answer(to: 1)
-  guard answer.type == .statusAnswer else { throw .connection(.malformed) }
-  return ScrubFigures(answer.content)
+extension ControlClient {
+  /// The node's figures, a `StatusView`, as it answers a request of this type. Valid until the next request.
+  @_lifetime(immortal)
+  mutating func figures(_ type: ControlType) throws(Trouble) -> RawSpan {
+    send(type, request: 1)
+    let answer = try answer(to: 1)
+    guard answer.type == .statusAnswer else { throw .connection(.malformed) }
+    return answer.content
+  }
 }
 
 /// Has everything verified, and waits until that has been done, and for what is being brought back while that goes on.
 private func verify(_ client: inout ControlClient) throws(Trouble) -> ScrubFigures {
   let patience = Interval.seconds(60)
-  let before = try figures(&client, .status)
-  var latest = try figures(&client, .scrub)
+  let before = ScrubFigures(try client.figures(.status))
+  var latest = ScrubFigures(try client.figures(.scrub))
   var progress = Progress(totalBytes: nil)
   var changed = monotonicNow()
   while latest.segmentsLeft > 0 || latest.restoring > 0 {
     try client.pause(.milliseconds(100))
-    let next = try figures(&client, .status)
+    let next = ScrubFigures(try client.figures(.status))
     if next.restored != latest.restored || next.segmentsLeft != latest.segmentsLeft { changed = monotonicNow() }
     latest = next
     progress.update(latest.since(before).bytes)
@@ -146,16 +160,12 @@ private func tell(_ count: UInt64, _ what: StaticString, _ output: inout Output)
 }
 
 private func reportAsJSON(_ found: ScrubFigures, _ output: inout Output) {
-  func figure(_ name: StaticString, _ value: UInt64, _ output: inout Output) {
-    output.text(name)
-    output.decimal(value)
-  }
-  figure("{\"records\":", found.records, &output)
-  figure(",\"bytes\":", found.bytes, &output)
-  figure(",\"damaged\":", found.damaged, &output)
-  figure(",\"restored\":", found.restored, &output)
-  figure(",\"restoring\":", found.restoring, &output)
-  figure(",\"lost\":", found.lost, &output)
-  figure(",\"read_errors\":", found.readErrors, &output)
+  output.figure("{\"records\":", found.records)
+  output.figure(",\"bytes\":", found.bytes)
+  output.figure(",\"damaged\":", found.damaged)
+  output.figure(",\"restored\":", found.restored)
+  output.figure(",\"restoring\":", found.restoring)
+  output.figure(",\"lost\":", found.lost)
+  output.figure(",\"read_errors\":", found.readErrors)
   output.line("}")
 }
