@@ -43,17 +43,6 @@ int bench_drop_caches(void) {
   close(file);
   return good;
 }
-// Bytes that this process has caused to be written to the block device.
-uint64_t bench_written(void) {
-  FILE *file = fopen("/proc/self/io", "r");
-  char line[128];
-  unsigned long long bytes = 0;
-  while (file && fgets(line, sizeof line, file))
-    if (sscanf(line, "write_bytes: %llu", &bytes) == 1) break;
-  if (file) fclose(file);
-  return bytes;
-}
-
 enum { VALUE_BYTES = 4096, RAW_BYTES = 64 << 20 };
 static uint8_t bench_values[64 * VALUE_BYTES];
 static uint64_t sqlite_key;
