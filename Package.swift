@@ -37,6 +37,7 @@ let package = Package(
   name: "hotaru",
   products: [.executable(name: "hotaru", targets: ["hotaru"])],
   targets: [
+    .systemLibrary(name: "CChecksum", path: "Sources/System/CChecksum"),
     .systemLibrary(name: "CSodium", path: "Sources/System/CSodium"),
     .systemLibrary(name: "CLZ4", path: "Sources/System/CLZ4"),
     .systemLibrary(name: "CLinux", path: "Sources/System/CLinux"),
@@ -44,7 +45,7 @@ let package = Package(
     room("Identity", ["Wire", "CSodium"], link: [.linkedLibrary("sodium")]),
     room("Coding", ["Wire", "Identity", "CLZ4"], link: [.linkedLibrary("lz4")]),
     room("DAG", ["Wire", "Identity"]),
-    room("Store", ["Wire", "Identity"]),
+    room("Store", ["Wire", "Identity", "CChecksum"]),
     room("Mesh", ["Wire", "Identity"]),
     room("Node", ["Wire", "Identity", "Coding", "DAG", "Store", "Mesh"]),
     room("Host", ["Node", "CLinux"]),

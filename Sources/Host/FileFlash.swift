@@ -197,8 +197,9 @@ import Wire
     return nil
   }
 
-  /// Writes and syncs on the writer's thread. `.failed(.medium)` at once when a sync of this segment has failed.
-  public mutating func append(segment: UInt32, offset: UInt32, bytes: RawSpan) -> FlashAnswer {
+  /// Writes and syncs: on the writer's thread, or at once on a disk that has shown to be quicker than two changes of
+  /// threads are worth. `.failed(.medium)` at once when a sync of this segment has failed.
+  public mutating func append(segment: UInt32, offset: UInt32, bytes: RawSpan, isSynced: Bool) -> FlashAnswer {
     check(segment, offset, bytes.byteCount)
     unsafe pthread_mutex_lock(&shared.pointee.mutex)
     defer { unsafe pthread_mutex_unlock(&shared.pointee.mutex) }
@@ -208,7 +209,12 @@ import Wire
     unsafe shared.pointee.append = bytes.withAddress {
       unsafe FlashRequest(
         token: token, segment: segment, offset: offset, address: UnsafeMutableRawPointer(mutating: $0),
-        byteCount: bytes.byteCount)
+        byteCount: bytes.byteCount, isSynced: isSynced)
+    }
+    // A sync waits for the zeros that are being written to the same file.
+    if unsafe shared.pointee.isQuick, unsafe shared.pointee.prepareState == .none {
+      if let error = unsafe performAppend(shared) { return .failed(error) }
+      return .ready
     }
     unsafe shared.pointee.appendState = .queued
     unsafe pthread_cond_signal(&shared.pointee.writerWork)

@@ -1,6 +1,7 @@
-// CRC-32C for segments and records, eight bytes a step. The boards of the first generation have no instruction
-// for it, so the tables are the portable fast way; they are filled at start and cost 8 KiB.
+// CRC-32C for segments and records, eight bytes a step: by the processor's instruction where it has one. The boards
+// of the first generations have none, so the tables are the portable fast way; they are filled at start and cost 8 KiB.
 
+import CChecksum
 import Wire
 
 /// CRC-32C (Castagnoli), reflected, polynomial 0x82f63b78, in the raw state form: begin with `start`, end with
@@ -14,8 +15,11 @@ struct Checksum: ~Copyable {
   static let start: UInt32 = 0xffff_ffff
 
   private let tables = Region(byteCount: Checksum.tableBytes)
+  private let usesInstruction: Bool
 
-  init() {
+  /// By the processor's instruction, where it has one and is not told otherwise.
+  init(usesInstruction: Bool = true) {
+    self.usesInstruction = usesInstruction && hotaru_has_crc32c() != 0
     var bytes = tables.mutableBytes(at: 0, count: Checksum.tableBytes)
     for byte in 0..<256 {
       var value = UInt32(byte)
@@ -51,8 +55,9 @@ struct Checksum: ~Copyable {
     return first ^ second ^ third ^ entry(tables, 1, high >> 16) ^ entry(tables, 0, high >> 24)
   }
 
-  /// The state after `bytes`. O(n), about 2 GB/s on x86-64.
+  /// The state after `bytes`. O(n); on x86-64 about 19 GB/s, by tables 2.
   func update(_ state: UInt32, _ bytes: RawSpan) -> UInt32 {
+    if usesInstruction { return unsafe bytes.withAddress { unsafe hotaru_crc32c(state, $0, bytes.byteCount) } }
     let tables = tables.bytes(at: 0, count: Checksum.tableBytes)
     var state = state
     var offset = 0

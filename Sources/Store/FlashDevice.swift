@@ -73,9 +73,10 @@ public protocol FlashDevice: ~Copyable {
   /// open, so that what it finds is not merely in a page cache: after a crash without a power cut, bytes that
   /// were never synced are readable all the same. What a failed sync has left in a cache is dropped first.
   mutating func syncWaiting() -> FlashError?
-  /// Writes `bytes` to `segment` at `offset` and makes them, and everything written before, durable. One
-  /// operation; at most one is under way at a time, another is answered `.busy`.
-  mutating func append(segment: UInt32, offset: UInt32, bytes: RawSpan) -> FlashAnswer
+  /// Writes `bytes` to `segment` at `offset` and, if `isSynced`, makes them and everything written to the segment
+  /// before durable. One operation; at most one is under way at a time, another is answered `.busy`. What is not
+  /// synced can be read, and a power cut may leave any part of it.
+  mutating func append(segment: UInt32, offset: UInt32, bytes: RawSpan, isSynced: Bool) -> FlashAnswer
   /// Makes `segment` ready to be written for the first time: its blocks exist and are zero. Recycled segments
   /// are not prepared again: their old bytes stay and are told apart by the salt.
   mutating func prepare(segment: UInt32) -> FlashAnswer

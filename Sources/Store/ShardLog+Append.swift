@@ -208,7 +208,8 @@ extension ShardLog where Flash: ~Copyable {
     let bytes = groupMemory.bytes(
       at: groupOffset(group) + (first ? 0 : 64), count: Int(groups[group].byteCount) + (first ? 64 : 0))
     let answer = flash.append(
-      segment: UInt32(groups[group].segment), offset: groups[group].offset - (first ? 64 : 0), bytes: bytes)
+      segment: UInt32(groups[group].segment), offset: groups[group].offset - (first ? 64 : 0), bytes: bytes,
+      isSynced: true)
     if case .busy = answer { return }
     statistics.groups += 1
     statistics.submittedBytes += UInt64(bytes.byteCount)

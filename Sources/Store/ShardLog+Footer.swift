@@ -186,7 +186,10 @@ extension ShardLog where Flash: ~Copyable {
       guard appendToken == nil else { return false }
       let head = heads[stream]
       let bytes = footerMemory.bytes(at: footerOffset(stream), count: Int(head.pageBytes))
-      let answer = flash.append(segment: UInt32(head.active), offset: head.pageOffset, bytes: bytes)
+      // The end of a footer repeats what the records say, so it may become durable whenever the system likes. A page
+      // has records behind it, whose durable mark is above it.
+      let answer = flash.append(
+        segment: UInt32(head.active), offset: head.pageOffset, bytes: bytes, isSynced: !head.isSealing)
       if case .busy = answer { return false }
       statistics.groups += 1
       statistics.submittedBytes += UInt64(head.pageBytes)

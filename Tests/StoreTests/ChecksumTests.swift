@@ -19,6 +19,21 @@ import Wire
     #expect(checksum([]) == 0)
   }
 
+  /// The instruction, where the processor has it, and the tables: every length and alignment, several stretches of it.
+  @Test func bothWaysAgree() {
+    let bytes: [UInt8] = (0..<4_300).map { UInt8(truncatingIfNeeded: $0 &* $0 >> 3 &+ $0 &* 31) }
+    let instruction = Checksum()
+    let tables = Checksum(usesInstruction: false)
+    bytes.withUnsafeBytes { raw in
+      let span = RawSpan(_unsafeBytes: raw)
+      for count in 0...2_100 {
+        let part = span.extracting(count % 9..<count % 9 + 2 * count - count % 2)
+        let (first, second) = (instruction.update(0x1234_5678, part), tables.update(0x1234_5678, part))
+        #expect(first == second, "\(count)")
+      }
+    }
+  }
+
   @Test func wordsAreBytes() {
     let checksum = Checksum()
     let bytes: [UInt8] = (0..<37).map { UInt8($0 * 7 & 0xff) }

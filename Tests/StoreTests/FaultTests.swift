@@ -199,6 +199,7 @@ import Wire
     #expect(rig.putShard(14) == .queued)
     rig.check()
     // Opened with a smaller index than it was written with: nothing is lost, some is not found.
+    rig.medium.settle()
     let image = rig.medium.image
     configuration.indexSlots = 32
     let larger = Rig(configuration)
@@ -386,6 +387,7 @@ import Wire
     let rig = Rig()
     rig.putShard(1)
     rig.settle()
+    rig.medium.settle()
     var image = rig.medium.image
     image[8] = 3
     let checksum = Checksum()
@@ -401,6 +403,7 @@ import Wire
   @Test func garbageOpens() {
     let rig = Rig(smallConfiguration(segments: 3, segmentBytes: 8_192))
     PowerCutTests.live(rig, rounds: 5)
+    rig.medium.settle()
     let base = rig.medium.image
     var random = SplitMix(seed: 7)
     var cases = 0

@@ -39,6 +39,19 @@ import Wire
   }
 
   @Test(arguments: [(4, 16_384), (9, 8_192), (3, 65_536), (2, 65_536)])
+  func aForgottenFooterIsNotMissed(segments: Int, segmentBytes: Int) {
+    let rig = Rig(smallConfiguration(segments: segments, segmentBytes: segmentBytes))
+    Self.live(rig, lives: segments + 3, small: segmentBytes > 60_000)
+    rig.check()
+    let before = (rig.log.recordCount, rig.log.liveBytes)
+    rig.medium.cut()
+    rig.reopen()
+    #expect((0..<segments).count { rig.log.segments[$0].isSealed } == 0)
+    #expect(rig.log.recordCount == before.0 && rig.log.liveBytes == before.1)
+    rig.check()
+  }
+
+  @Test(arguments: [(4, 16_384), (9, 8_192), (3, 65_536), (2, 65_536)])
   func aLogOpensByItsFooters(segments: Int, segmentBytes: Int) {
     let rig = Rig(smallConfiguration(segments: segments, segmentBytes: segmentBytes))
     Self.live(rig, lives: segments + 3, small: segmentBytes > 60_000)
@@ -47,6 +60,7 @@ import Wire
     rig.check()
     let before = (rig.log.recordCount, rig.log.liveBytes, rig.log.uncertifiedCount, rig.log.freeBytes)
     let uncertified = Set((0..<rig.log.uncertifiedCount).map { rig.log.uncertifiedBundle($0) })
+    rig.medium.settle()
     for _ in 0..<2 {
       rig.medium.cut()
       rig.reopen()
@@ -64,6 +78,7 @@ import Wire
     let rig = Rig(smallConfiguration(segments: 5, segmentBytes: 8_192))
     Self.live(rig, lives: 5)
     rig.check()
+    rig.medium.settle()
     let image = rig.medium.image
     let bundles = Dictionary(uniqueKeysWithValues: (0..<1_000).map { (key($0), $0) })
     func transaction(of name: Name) -> Digest { key((bundles[name.key] ?? 0) * 1_000) }
@@ -249,6 +264,7 @@ import Wire
     rig.settle()
     #expect(rig.events.contains(.absent(7)))
     // A filter that cannot be read, or is rotten, says yes.
+    rig.medium.settle()
     let image = rig.medium.image
     for segment in 0..<8 { rig.medium.change(segment: segment, offset: 16_384 - 100) { $0 ^= 1 } }
     #expect(rig.locate(key(0)) == [key(0)])

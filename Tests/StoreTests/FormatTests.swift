@@ -55,6 +55,7 @@ import Wire
     rig.release(1)
     rig.log.advance(poweredSeconds: 600)
     rig.settle()
+    rig.medium.settle()
     let image = rig.medium.image
     var offset = 0
     for golden in Self.golden {

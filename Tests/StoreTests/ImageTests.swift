@@ -86,6 +86,7 @@ import Wire
     let configuration = Self.configuration(segments: 6)
     let rig = Rig(configuration, seed: 11)
     Self.live(rig)
+    rig.medium.settle()
     let isTheSame = rig.medium.image == Self.bytes(of: versionTwoImage, configuration)
     #expect(isTheSame)
   }

@@ -59,6 +59,7 @@ import Wire
       rig.reopen()
     }
     // Rotten footers, and reads that fail.
+    rig.medium.settle()
     let image = rig.medium.image
     for segment in 0..<segments {
       rig.medium.load(image)

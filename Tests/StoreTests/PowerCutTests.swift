@@ -58,6 +58,7 @@ import Wire
         let rig = Rig(configuration)
         rig.medium.cutAtAppend = write
         rig.medium.tearAtCut = tear
+        rig.medium.tearOfUnsynced = [.nothing, .everything, .mask(0b1010), .pages(1)][cases % 4]
         Self.live(rig, rounds: segments == 4 ? 14 : 20)
         #expect(rig.medium.isOff)
         rig.reopen()
@@ -108,6 +109,7 @@ import Wire
       rig.medium.prepareTiming = random.chance(50) ? .ready : .later
     }
     shuffleTimings()
+    rig.medium.tearOfUnsynced = [.nothing, .everything, .mask(seed), .pages(2)][Int(seed % 4)]
     var cuts = 0
     var bundles: [Int] = []
     var powered: UInt64 = 0

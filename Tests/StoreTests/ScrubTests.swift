@@ -69,6 +69,7 @@ import Wire
   /// Each live record in turn, hurt in its header or in its data, in sealed segments and in the one that is written.
   @Test func everyRottenRecordIsNamed() {
     let rig = filled()
+    rig.medium.settle()
     let image = rig.medium.image
     var cases = 0
     for place in places(rig) {
@@ -105,6 +106,7 @@ import Wire
   /// A whole page at a time is gone.
   @Test func everyLostPageIsAccountedFor() {
     let rig = filled()
+    rig.medium.settle()
     let image = rig.medium.image
     let places = places(rig)
     var cases = 0

@@ -47,6 +47,7 @@ public final class FlashMedium {
     var segment: Int
     var offset: Int
     var bytes: [UInt8]
+    var isSynced = true
     var destination: UnsafeMutableRawBufferPointer?
     var error: FlashError?
   }
@@ -71,6 +72,8 @@ public final class FlashMedium {
   public private(set) var isOff = false
   /// What of a failed append reaches the medium all the same.
   public var tearOfFailure = FlashTear.nothing
+  /// What a cut leaves of each write that was not to be synced and that no later sync has reached.
+  public var tearOfUnsynced = FlashTear.nothing
   /// Cuts the power in the middle of the append with this number, counted from 0.
   public var cutAtAppend: Int?
   /// What that cut leaves.
@@ -84,6 +87,7 @@ public final class FlashMedium {
   private var stored: [UInt8]
   private var pending: [Pending] = []
   private var unstored: [(Int, Int, Int)] = []
+  private var unsynced: [(segment: Int, offset: Int, bytes: [UInt8])] = []
   /// Segments that have bytes other than zero on the medium, or had.
   private var written: Set<Int> = []
   private var nextToken: UInt32 = 1
@@ -166,22 +170,38 @@ public final class FlashMedium {
       })
   }
 
-  /// Changes one byte.
+  /// Lets what was written without a sync reach the medium, as a system does after a while.
+  public func settle() {
+    for write in unsynced { store(write.bytes, write.segment, write.offset, .everything) }
+    unsynced = []
+  }
+
+  /// Changes one byte, on the medium.
   public func change(segment: Int, offset: Int, _ body: (inout UInt8) -> Void) {
+    settle()
     written.insert(segment)
     body(&stored[segment * geometry.segmentBytes + offset])
     readable[segment * geometry.segmentBytes + offset] = stored[segment * geometry.segmentBytes + offset]
   }
 
   private func forget() {
+    for write in unsynced { store(write.bytes, write.segment, write.offset, tearOfUnsynced) }
     readable = stored
     unstored = []
+    unsynced = []
   }
 
   private func write(_ bytes: [UInt8], _ segment: Int, _ offset: Int) {
     written.insert(segment)
     let start = segment * geometry.segmentBytes + offset
     readable.replaceSubrange(start..<start + bytes.count, with: bytes)
+  }
+
+  private func storeUnsynced(_ segment: Int) {
+    for write in unsynced where write.segment == segment {
+      store(write.bytes, write.segment, write.offset, .everything)
+    }
+    unsynced.removeAll { $0.segment == segment }
   }
 
   private func store(_ bytes: [UInt8], _ segment: Int, _ offset: Int, _ tear: FlashTear) {
@@ -247,8 +267,11 @@ public final class FlashMedium {
         // As Linux does it: the bytes can be read until the cache is dropped, and no later sync stores them.
         store(operation.bytes, operation.segment, operation.offset, tearOfFailure)
         unstored.append((operation.segment, operation.offset, operation.bytes.count))
-      } else {
+      } else if operation.isSynced {
+        storeUnsynced(operation.segment)
         store(operation.bytes, operation.segment, operation.offset, .everything)
+      } else {
+        unsynced.append((operation.segment, operation.offset, operation.bytes))
       }
     case .prepare:
       if operation.error == nil { prepared.insert(operation.segment) }
@@ -283,11 +306,12 @@ public final class FlashMedium {
       readable.replaceSubrange(start..<start + count, with: stored[start..<start + count])
     }
     unstored = []
+    unsynced = []
     stored = readable
     return nil
   }
 
-  func append(_ segment: UInt32, _ offset: UInt32, _ bytes: [UInt8]) -> FlashAnswer {
+  func append(_ segment: UInt32, _ offset: UInt32, _ bytes: [UInt8], isSynced: Bool) -> FlashAnswer {
     check(segment, offset, bytes.count)
     precondition(
       prepared.contains(Int(segment)) || written.contains(Int(segment)), "append to an unprepared segment")
@@ -305,8 +329,8 @@ public final class FlashMedium {
     }
     return unsafe begin(
       Pending(
-        token: 0, operation: .append, segment: Int(segment), offset: Int(offset), bytes: bytes, destination: nil),
-      appendTiming)
+        token: 0, operation: .append, segment: Int(segment), offset: Int(offset), bytes: bytes, isSynced: isSynced,
+        destination: nil), appendTiming)
   }
 
   func prepare(_ segment: UInt32) -> FlashAnswer {
@@ -351,8 +375,8 @@ public struct EmulatedFlash: FlashDevice, ~Copyable {
   /// See `FlashDevice`.
   public mutating func syncWaiting() -> FlashError? { medium.syncWaiting() }
   /// See `FlashDevice`.
-  public mutating func append(segment: UInt32, offset: UInt32, bytes: RawSpan) -> FlashAnswer {
-    medium.append(segment, offset, unsafe bytes.withUnsafeBytes { unsafe Array($0) })
+  public mutating func append(segment: UInt32, offset: UInt32, bytes: RawSpan, isSynced: Bool) -> FlashAnswer {
+    medium.append(segment, offset, unsafe bytes.withUnsafeBytes { unsafe Array($0) }, isSynced: isSynced)
   }
   /// See `FlashDevice`.
   public mutating func prepare(segment: UInt32) -> FlashAnswer { medium.prepare(segment) }
