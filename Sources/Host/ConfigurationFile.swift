@@ -78,6 +78,9 @@ public enum ConfigurationFile {
       # In which time, of that in which the node runs, everything that is stored is verified once.
       #scrub-every = 14d
 
+      # How often the card's cells can be written over, from its data sheet; for what hotaru status says of its life.
+      #card-cycles = 1000
+
       # Sizes of two tables: vertices in the ring cache (a power of two), members that are known.
       #ring-slots = 1024
       #members = 272

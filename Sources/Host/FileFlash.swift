@@ -110,6 +110,9 @@ import Wire
   /// Where the ends of operations are announced. It dies with the device.
   public var completions: FlashCompletions { unsafe FlashCompletions(shared) }
 
+  /// Bytes of the file system that the files are on; 0 when that cannot be told.
+  public var mediumBytes: UInt64 { unsafe hotaru_file_system_bytes(shared.pointee.files[0]) }
+
   /// Bytes that the device reserves and writes to: the shared state and what the threads touch of their stacks.
   public static func plannedBytes(segmentCount: Int) -> Int {
     MemoryLayout<FlashShared>.stride + (segmentCount + 7) / 8 + 2 * 16_384

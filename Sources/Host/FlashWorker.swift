@@ -86,8 +86,8 @@ enum FlashRequestState { case none, queued, underWay }
   var isQuick: Bool { quickAppends >= 16 }
   /// Takes in how long an append took, with its sync.
   mutating func learn(microseconds: UInt64) {
-    if microseconds > 400 {
-      quickAppends = microseconds > 4_000 ? -1_000 : 0
+    if microseconds > 1_000 {
+      quickAppends = microseconds > 10_000 ? -1_000 : 0
     } else {
       quickAppends = min(quickAppends + 1, 16)
     }

@@ -40,6 +40,8 @@ public struct Settings: BitwiseCopyable, Sendable {
   public var storedForHours = Limits.storedForHours
   /// Powered time in which the store verifies everything once, in seconds.
   public var scrubSeconds = Limits.scrubSeconds
+  /// How often the cells of the card can be written over.
+  public var cardCycles = Limits.mediumCycles
   /// What the link carries, bits a second; 0 when that is not known.
   public var rate: UInt64 = 0
   /// Coarse place, empty for none.
@@ -85,7 +87,7 @@ public struct Settings: BitwiseCopyable, Sendable {
       throw Expected(
         """
         one of network, listen, peer, store, memory, multicast, owner, town, endorsement, redundancy, repair-after, \
-        ring-slots, members, stored-for, rate, place, region, scrub-every before the =
+        ring-slots, members, stored-for, rate, place, region, scrub-every, card-cycles before the =
         """)
     }
     let bit = UInt32(1) << UInt32(setting.rawValue)
@@ -135,6 +137,9 @@ public struct Settings: BitwiseCopyable, Sendable {
         throw Expected("a length of time from 1h to 366d such as 14d")
       }
       scrubSeconds = every.microseconds / 1_000_000
+    case .cardCycles:
+      cardCycles = try Units.number(
+        value, in: 1...1_000_000, expected: "how often the card can be written over, 1 to 1000000, such as 1000")
     }
   }
 
@@ -230,6 +235,8 @@ public enum Setting: UInt8, BitwiseCopyable, Sendable {
   case region
   /// In which powered time the store verifies everything once.
   case scrubEvery
+  /// How often the card's cells can be written over.
+  case cardCycles
 
   /// What a configuration calls it.
   public var name: StaticString {
@@ -252,12 +259,13 @@ public enum Setting: UInt8, BitwiseCopyable, Sendable {
     case .place: "place"
     case .region: "region"
     case .scrubEvery: "scrub-every"
+    case .cardCycles: "card-cycles"
     }
   }
 
   /// The setting that a configuration calls `name`; nil when there is none.
   public init?(named name: RawSpan) {
-    for code in UInt8(0)..<18 {
+    for code in UInt8(0)..<19 {
       guard let setting = Setting(rawValue: code), name.isEqual(to: setting.name) else { continue }
       self = setting
       return

@@ -47,6 +47,10 @@ public struct NodeConfiguration: BitwiseCopyable, Sendable {
   public var ringSlots = 1_024
   /// Powered time in which the store verifies everything once, in seconds.
   public var scrubSeconds = Limits.scrubSeconds
+  /// What the store is on: its size in bytes, 0 when not known, and how often it can be written over.
+  public var mediumBytes: UInt64 = 0
+  /// See `mediumBytes`.
+  public var mediumCycles = Limits.mediumCycles
   /// Transaction filters in memory, of the newest segments: see `StoreConfiguration.filterSlots`.
   public var filterSlots = 128
   /// Members that the node knows at most.

@@ -24,6 +24,8 @@ struct Admission: BitwiseCopyable {
   var told: SummaryItem?
   /// A renewal that found what it renews.
   var foundTarget = false
+  /// It has made another record dead.
+  var hasReplaced = false
 
   mutating func endRead(_ error: FlashError?) {
     hasRead = true
@@ -110,6 +112,7 @@ extension ShardLog where Flash: ~Copyable {
     }
     if record.kind == .shard, found.index != record.index { return false }
     forget(kind, span: found.span, fingerprint, candidate, author: found.author == 0 ? nil : found.author)
+    admission.hasReplaced = true
     let (by, _) = place(admission.location)
     tell(
       SummaryItem(
@@ -146,7 +149,9 @@ extension ShardLog where Flash: ~Copyable {
     let (segment, _) = place(admission.location)
     switch record.kind {
     case .poweredTime:
-      poweredStored = max(poweredStored, record.key.prefix)
+      let told = PoweredTime(record)
+      if !isOpen { wearToday = told.today }
+      poweredStored = max(poweredStored, told.seconds)
     case .released:
       dropUncertified(record.key.prefix)
       if !isOpen { dropDamage(record.key) }
@@ -163,6 +168,7 @@ extension ShardLog where Flash: ~Copyable {
       SummaryItem(
         code: .entry, kind: record.kind, index: record.index, span: record.span,
         place: admission.location % unitsPerSegment, word: record.key.prefix, author: author), of: segment)
+    let isNew = !admission.hasReplaced && !holds(record.kind, record.key)
     if record.kind != .outbox, let stream = stream(writing: segment) {
       heads[stream].expiryHours = max(heads[stream].expiryHours, record.expiryHours)
     }
@@ -170,7 +176,7 @@ extension ShardLog where Flash: ~Copyable {
       record.kind, record.key.prefix, span: record.span, expiryHours: record.expiryHours, at: admission.location,
       author: author)
     if record.kind == .certificate { dropUncertified(record.key.prefix) }
-    if record.kind == .shard, !holds(.certificate, record.key) { rememberUncertified(record.key) }
+    if record.kind == .shard, !holds(.certificate, record.key) { rememberUncertified(record.key, isNew: isNew) }
   }
 
   /// Puts a live record into the index and the accounts. `author`: first 8 bytes of a shard's, 0 when not known.

@@ -170,19 +170,25 @@ struct Trailer: Equatable, BitwiseCopyable {
   var summary: UInt32
   /// Offset of the filter; 0: none.
   var filter: UInt32
+  /// What had been written when the segment was left, but for own bytes, in units of 64 KiB.
+  var wear: Wear
+
+  private static var wearShift: UInt64 { 16 }
 
   var key: Digest {
     Digest(filledBy: { (bytes: inout MutableRawSpan) in
+      wear.emit(into: &bytes, at: 20, shift: Self.wearShift, count: 3)
       bytes.storeBytes(of: end.littleEndian, toByteOffset: 8, as: UInt32.self)
       bytes.storeBytes(of: summary.littleEndian, toByteOffset: 12, as: UInt32.self)
       bytes.storeBytes(of: filter.littleEndian, toByteOffset: 16, as: UInt32.self)
     })
   }
-  init(end: UInt32, summary: UInt32, filter: UInt32) {
-    (self.end, self.summary, self.filter) = (end, summary, filter)
+  init(end: UInt32, summary: UInt32, filter: UInt32, wear: Wear = Wear()) {
+    (self.end, self.summary, self.filter, self.wear) = (end, summary, filter, wear)
   }
   init(_ record: LogRecord) {
     (end, summary, filter) = record.key.withBytes { ($0.loadHalf(at: 8), $0.loadHalf(at: 12), $0.loadHalf(at: 16)) }
+    wear = record.key.withBytes { Wear($0, at: 20, shift: Self.wearShift, count: 3) }
   }
 }
 

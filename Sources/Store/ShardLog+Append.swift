@@ -331,7 +331,10 @@ extension ShardLog where Flash: ~Copyable {
     }
     failuresInRow = 0
     groups[ended].state = .durable
+    wearSum.add(group.byteCount, copied: group.copiedBytes, stream)
+    wearToday.add(group.byteCount, copied: group.copiedBytes, stream)
     if group.isFirst {
+      wearToday.ownBytes += 64
       if segments[segment].sequence != 0 { statistics.segmentsRecycled += 1 }
       segments[segment].begin(sequence: group.sequence, saltState: group.saltState, stream: group.stream)
       findOldest()

@@ -165,7 +165,7 @@ extension ShardLog where Flash: ~Copyable {
     }
     let trailer = Trailer(
       end: head.position, summary: head.items > 0 ? start + summary : head.page,
-      filter: filterCount > 0 ? start + page : 0)
+      filter: filterCount > 0 ? start + page : 0, wear: wearSum)
     emitRecord(.sealed, key: trailer.key, length: 0, at: base + Int(count))
     startFooter(stream, offset: start, count: count + 64, summary: trailer.summary)
   }
@@ -216,6 +216,7 @@ extension ShardLog where Flash: ~Copyable {
     failuresInRow = 0
     let head = heads[stream]
     statistics.footerBytes += UInt64(head.pageBytes)
+    wearToday.ownBytes += UInt64(head.pageBytes)
     if head.isSealing {
       segments[segment].isSealed = true
       return abandon(stream)

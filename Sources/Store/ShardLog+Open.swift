@@ -39,10 +39,14 @@ extension ShardLog where Flash: ~Copyable {
       let segment = Int(order[position])
       let trailer = trailer(of: segment, &report)
       if let trailer {
+        wearSum.raise(to: trailer.wear)
         if replay(segment, trailer, &report) { continue }
         segments[segment].end = trailer.end
       }
       scan(segment, continuing: trailer == nil ? stream(toContinue: segment, newest) : nil, &report)
+      if trailer == nil {
+        wearSum.add(segments[segment].end - SegmentHeader.firstRecord, Int(segments[segment].stream))
+      }
     }
     for stream in 0..<heads.count where heads[stream].active < 0 && newest[stream] >= 0 {
       heads[stream].previousSequence = segments[newest[stream]].sequence

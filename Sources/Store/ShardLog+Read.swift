@@ -73,8 +73,8 @@ struct ReadSlot: BitwiseCopyable {
 }
 
 extension ShardLog where Flash: ~Copyable {
-  /// First read of a record: a shard of a full 2-of-4 bundle comes whole.
-  private static var firstReadBytes: UInt32 { 10_240 }
+  /// First read of a record, at most: a shard of a full 2-of-4 bundle comes whole.
+  private static var firstReadBytesMax: UInt32 { 10_240 }
   /// Bytes that a walk reads at a time: a record's header, a shard's head and its id leaves.
   static var windowBytes: UInt32 { 4_096 }
   /// Filters that are read from footers in a second of powered time.
@@ -334,7 +334,10 @@ extension ShardLog where Flash: ~Copyable {
             slots[slot].phase = .wanted
             return nil
           }
-          if isWanted { return hold(slot, record) }
+          if isWanted {
+            firstReadBytes = max(record.span, firstReadBytes - firstReadBytes / 16)
+            return hold(slot, record)
+          }
           slots[slot].match += 1
         case .rotten:
           // When the entry has gone meanwhile, the segment was recycled under the read: nothing is rotten.
@@ -353,7 +356,7 @@ extension ShardLog where Flash: ~Copyable {
       return finish(slot, slots[slot].wasRotten ? .rotten(read.ticket) : .absent(read.ticket))
     }
     let (segment, offset) = place(next)
-    want(slot, segment, offset, Self.firstReadBytes)
+    want(slot, segment, offset, min(firstReadBytes, Self.firstReadBytesMax))
     return nil
   }
 

@@ -13,13 +13,15 @@ extension ShardLog where Flash: ~Copyable {
     precondition(isOpen)
     guard poweredSeconds > poweredNow else { return }
     let hourPassed = poweredSeconds / 3_600 != poweredNow / 3_600
+    if poweredSeconds / 86_400 != poweredNow / 86_400 { wearToday = Wear() }
     if poweredSeconds / Self.roomRetrySeconds != poweredNow / Self.roomRetrySeconds { retryRoom() }
     poweredNow = poweredSeconds
     probesLeft = Self.probesPerSecond
     advanceScrubTime()
     considerCompaction()
     if poweredNow - min(poweredNow, poweredStored) >= Self.poweredStampSeconds {
-      if append(.poweredTime, key: Bytes32(word: poweredSeconds), ticket: 0) == .queued {
+      if append(.poweredTime, key: PoweredTime(seconds: poweredSeconds, today: wearToday).key, ticket: 0) == .queued
+      {
         poweredStored = poweredNow
       }
     }

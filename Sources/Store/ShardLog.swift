@@ -63,6 +63,8 @@ public struct ShardLog<Flash: FlashDevice & ~Copyable>: ~Copyable {
   let slotMemory: Region
   let slots: Table<ReadSlot>
   var slotTurn = 0
+  /// What is read first of a record that is looked up: so much as the largest of the last ones took.
+  var firstReadBytes: UInt32 = 4_096
   var scrub = Scrub()
   var compaction = Compaction()
   /// Whether the scrub is to wait: whoever repairs what it finds has enough to do.
@@ -83,6 +85,11 @@ public struct ShardLog<Flash: FlashDevice & ~Copyable>: ~Copyable {
   let damages: Table<Damage>
   var damagesUsed = 0
   var damagesTold = 0
+
+  /// See `wear`.
+  var wearSum = Wear()
+  /// What has been written in the present day of powered time.
+  public internal(set) var wearToday = Wear()
 
   /// Whether the log can be written.
   public internal(set) var condition = StoreCondition.healthy

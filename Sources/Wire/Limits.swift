@@ -416,6 +416,8 @@ public enum Limits {
   public static let recordAlignmentBytes = 64
   /// Powered time in which the store reads and verifies everything once: 14 days.
   public static let scrubSeconds: UInt64 = 14 * 86_400
+  /// How often a cheap card's cells can be written over: three bits a cell.
+  public static let mediumCycles: UInt64 = 1_000
   /// One group of records that is appended and synced as one operation.
   public static let groupBytes = 65_536
 }

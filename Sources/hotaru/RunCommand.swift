@@ -148,6 +148,7 @@ private func runOpened(
   do throws(SystemError) {
     let flash = try FileFlash(folder: home.store, storeBytes: settings.storeBytes)
     let completions = flash.completions
+    configuration.mediumBytes = flash.mediumBytes
     let raised = try EpochFile.raise(home)
     configuration.epoch = raised.epoch
     tellStart(configuration, identity.publicKey, port, isEpochGuessed: raised.isGuessed, &log)
@@ -180,6 +181,7 @@ private func nodeConfiguration(_ settings: Settings, _ key: NodeID) -> NodeConfi
   configuration.repairAfter = settings.repairAfter
   configuration.storedForHours = settings.storedForHours
   configuration.scrubSeconds = settings.scrubSeconds
+  configuration.mediumCycles = settings.cardCycles
   configuration.rate = settings.rate
   configuration.usesMulticast = settings.usesMulticast
   configuration.peers = settings.peers

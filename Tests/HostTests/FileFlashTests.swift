@@ -42,7 +42,8 @@ import Wire
       let completions = flash.completions
       expect(flash.geometry == FlashGeometry(segmentBytes: 1 << 20, segmentCount: 4))
       expect(finish(flash.prepare(segment: 2), completions)?.error == nil)
-      let answer = flash.append(segment: 2, offset: 4_096, bytes: source.bytes(at: 0, count: 65_536), isSynced: true)
+      let answer = flash.append(
+        segment: 2, offset: 4_096, bytes: source.bytes(at: 0, count: 65_536), isSynced: true)
       expect(finish(answer, completions)?.error == nil)
       switch flash.read(segment: 2, offset: 4_096, into: target.mutableBytes(at: 0, count: 65_536)) {
       case .ready: break
@@ -79,7 +80,8 @@ import Wire
     expect(finish(flash.prepare(segment: 0), completions)?.error == nil)
     expect(blocks(folder.path + "/store/00.log") >= 2_048)
     for offset in stride(from: UInt32(0), to: 65_536, by: 4_096) {
-      let answer = flash.append(segment: 0, offset: offset, bytes: source.bytes(at: 0, count: 4_096), isSynced: true)
+      let answer = flash.append(
+        segment: 0, offset: offset, bytes: source.bytes(at: 0, count: 4_096), isSynced: true)
       expect(finish(answer, completions)?.error == nil)
     }
     expect(blocks(folder.path + "/store/00.log") <= 2_064)
@@ -96,12 +98,16 @@ import Wire
     var flash = try FileFlash(folder: path(folder.path + "/store"), storeBytes: 2 << 20)
     let completions = flash.completions
     let first = flash.append(segment: 0, offset: 0, bytes: source.bytes(at: 0, count: 1 << 20), isSynced: true)
-    guard case .busy = flash.append(segment: 0, offset: 0, bytes: source.bytes(at: 0, count: 64), isSynced: true) else {
+    guard case .busy = flash.append(segment: 0, offset: 0, bytes: source.bytes(at: 0, count: 64), isSynced: true)
+    else {
       Issue.record("not busy")
       return
     }
     expect(finish(first, completions)?.error == nil)
-    expect(finish(flash.append(segment: 0, offset: 0, bytes: source.bytes(at: 0, count: 64), isSynced: true), completions) != nil)
+    expect(
+      finish(
+        flash.append(segment: 0, offset: 0, bytes: source.bytes(at: 0, count: 64), isSynced: true), completions)
+        != nil)
   }
 
   @Test func anAppendOvertakesThePreparationOfASegment() throws {
@@ -112,7 +118,8 @@ import Wire
     // The writer may be done before the append is even asked for: then it is tried again.
     for _ in 0..<50 {
       guard case .later(let prepared) = flash.prepare(segment: 1),
-        case .later(let appended) = flash.append(segment: 0, offset: 0, bytes: source.bytes(at: 0, count: 4_096), isSynced: true)
+        case .later(let appended) = flash.append(
+          segment: 0, offset: 0, bytes: source.bytes(at: 0, count: 4_096), isSynced: true)
       else {
         Issue.record("refused")
         return
@@ -132,7 +139,9 @@ import Wire
     var flash = try FileFlash(folder: path(folder.path + "/store"), storeBytes: 2 << 20)
     let completions = flash.completions
     expect(
-      finish(flash.append(segment: 0, offset: 0, bytes: source.bytes(at: 0, count: 1 << 20), isSynced: true), completions)?.error
+      finish(
+        flash.append(segment: 0, offset: 0, bytes: source.bytes(at: 0, count: 1 << 20), isSynced: true), completions
+      )?.error
         == nil)
     let file = hotaru_open(folder.path + "/store/00.log", O_RDONLY, 0)
     posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED)
@@ -159,11 +168,15 @@ import Wire
     var flash = try FileFlash(folder: path(folder.path + "/store"), storeBytes: 2 << 20)
     let completions = flash.completions
     expect(
-      finish(flash.append(segment: 0, offset: 0, bytes: source.bytes(at: 0, count: 4_096), isSynced: true), completions)?.error
+      finish(
+        flash.append(segment: 0, offset: 0, bytes: source.bytes(at: 0, count: 4_096), isSynced: true), completions)?
+        .error
         == .noSpace)
     expect(finish(flash.prepare(segment: 1), completions)?.error == .noSpace)
     // Room may come back: nothing is refused for ever.
-    guard case .later = flash.append(segment: 0, offset: 0, bytes: source.bytes(at: 0, count: 4_096), isSynced: true) else {
+    guard
+      case .later = flash.append(segment: 0, offset: 0, bytes: source.bytes(at: 0, count: 4_096), isSynced: true)
+    else {
       Issue.record("refused")
       return
     }
@@ -178,9 +191,14 @@ import Wire
     var flash = try FileFlash(folder: path(folder.path + "/store"), storeBytes: 2 << 20)
     let completions = flash.completions
     expect(
-      finish(flash.append(segment: 0, offset: 0, bytes: source.bytes(at: 0, count: 4_096), isSynced: true), completions)?.error
+      finish(
+        flash.append(segment: 0, offset: 0, bytes: source.bytes(at: 0, count: 4_096), isSynced: true), completions)?
+        .error
         == .medium)
-    guard case .failed(.medium) = flash.append(segment: 0, offset: 0, bytes: source.bytes(at: 0, count: 64), isSynced: true) else {
+    guard
+      case .failed(.medium) = flash.append(
+        segment: 0, offset: 0, bytes: source.bytes(at: 0, count: 64), isSynced: true)
+    else {
       Issue.record("accepted")
       return
     }

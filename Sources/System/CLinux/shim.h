@@ -53,6 +53,11 @@ static inline int64_t hotaru_size(int descriptor) {
   struct stat status;
   return fstat(descriptor, &status) == 0 ? (int64_t)status.st_size : -1;
 }
+// Bytes of the file system that an open file is on, or 0.
+static inline uint64_t hotaru_file_system_bytes(int descriptor) {
+  struct statvfs status;
+  return fstatvfs(descriptor, &status) == 0 ? (uint64_t)status.f_blocks * status.f_frsize : 0;
+}
 // Type and permission bits of an open file, or 0.
 static inline uint32_t hotaru_mode(int descriptor) {
   struct stat status;

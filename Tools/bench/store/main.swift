@@ -14,7 +14,7 @@ final class Bench {
   let report: OpenReport
   /// Microseconds that it took to open.
   let openedIn: Int64
-  private let memory = Region(byteCount: 8_192)
+  private let shards = Region(byteCount: 64 * shardBytes)
   private var durable = 0
   private(set) var loaded = -1
 
@@ -31,6 +31,7 @@ final class Bench {
     let start = bench_nanoseconds()
     report = log.open(seed: (1, 2))
     openedIn = (bench_nanoseconds() - start) / 1_000
+    prepare()
   }
 
   func drain() {
@@ -48,6 +49,7 @@ final class Bench {
     drain()
     log.flush()
     drain()
+    if log.isIdle { return }
     var isAny = false
     while let completion = completions.next() {
       log.complete(completion)
@@ -61,13 +63,28 @@ final class Bench {
     drain()
   }
 
+  /// Spread evenly, as digests are, but made in a moment.
   func key(_ number: UInt64) -> Digest {
-    let key = digest(fields: { $0.u64(number) })
-    return key
+    Digest(filledBy: { (bytes: inout MutableRawSpan) in
+      for word in 0..<4 {
+        var mixed = (number &* 4 &+ UInt64(word)) &* 0x9e37_79b9_7f4a_7c15
+        mixed = (mixed ^ mixed >> 30) &* 0xbf58_476d_1ce4_e5b9
+        mixed = (mixed ^ mixed >> 27) &* 0x94d0_49bb_1331_11eb
+        bytes.storeBytes(of: mixed ^ mixed >> 31, toByteOffset: word * 8, as: UInt64.self)
+      }
+    })
   }
 
-  /// Writes a shard of 4,096 bytes as `ShardView` reads it: 32 transactions and a slice of the corpus.
-  func emit(_ number: UInt64, _ writer: inout ByteWriter) {
+  /// Shards of 4,096 bytes as `ShardView` reads them: 32 transactions and a slice of the corpus. Made beforehand, as the
+  /// values of the others are.
+  private func prepare() {
+    for number in 0..<64 {
+      var writer = ByteWriter(shards.mutableBytes(at: number * shardBytes, count: shardBytes))
+      emit(UInt64(number), &writer)
+    }
+  }
+
+  private func emit(_ number: UInt64, _ writer: inout ByteWriter) {
     let header = BundleHeader(
       cell: 1, transactionCount: 32, rawBytes: 6_600, codedBytes: 6_580, codec: .raw, dictionary: 0,
       redundancy: Redundancy(dataShards: 2, shards: 4), storedForHours: 4_320, transactionRoot: .zero,
@@ -85,14 +102,14 @@ final class Bench {
     for transaction in 0..<UInt64(32) { writer.u64((number * 32 + transaction) &* 0x9e37_79b9_7f4a_7c15) }
     writer.zeros(512 - 256)
     unsafe writer.bytes(
-      RawSpan(_unsafeBytes: UnsafeRawBufferPointer(start: bench_value(Int32(number % 64)), count: 3_290)))
+      RawSpan(_unsafeBytes: UnsafeRawBufferPointer(start: bench_value(Int32(number)), count: 3_290)))
   }
 
   func put(_ number: UInt64, expiryHours: UInt32 = .max - 1) {
     while true {
       let answer = log.append(
         .shard, key: key(number), expiryHours: expiryHours, byteCount: shardBytes, ticket: 1
-      ) { emit(number, &$0) }
+      ) { $0.bytes(shards.bytes(at: Int(number % 64) * shardBytes, count: shardBytes)) }
       if answer == .queued { return }
       if answer == .full { fatalError("full at \(number)") }
       wait()
@@ -164,7 +181,7 @@ lmdb_open("lmdb")
 
 var number: UInt64 = 0
 var hours: UInt64 = 0
-var bench = Bench(folder: "store", segments: 256, indexSlots: 1 << 17)
+var bench = Bench(folder: "store", segments: 256, groupBytes: 294_912, indexSlots: 1 << 17)
 // Every block is written once: from here on they are recycled, as on a card in use.
 for _ in 0..<60_000 {
   bench.put(number, expiryHours: 1)

@@ -43,7 +43,7 @@ int bench_drop_caches(void) {
   close(file);
   return good;
 }
-enum { VALUE_BYTES = 4096, RAW_BYTES = 64 << 20 };
+enum { VALUE_BYTES = 4096, RAW_BYTES = 256 << 20 };
 static uint8_t bench_values[64 * VALUE_BYTES];
 static uint64_t sqlite_key;
 const uint8_t *bench_value(int number) { return bench_values + number * VALUE_BYTES; }

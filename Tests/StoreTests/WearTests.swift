@@ -1,0 +1,71 @@
+// What the log says it has cost its medium, against what the emulated medium has been given.
+
+import FlashEmulator
+import Testing
+import Wire
+
+@testable import Store
+
+@Suite struct WearTests {
+  /// Sums are those of the medium, by class, and survive cuts to the rounding of what a trailer says.
+  @Test func theSumsAreWhatWasWritten() {
+    let rig = Rig(smallConfiguration(segments: 9, segmentBytes: 16_384))
+    PowerCutTests.live(rig, rounds: 40)
+    let wear = rig.log.wear
+    let log = rig.log.statistics
+    #expect(wear.bundleBytes + wear.copiedBytes == log.shardBytes + log.certificateBytes + log.otherBytes)
+    #expect(wear.outboxBytes == log.outboxBytes)
+    #expect(wear.copiedBytes == log.copiedBytes)
+    let today = rig.log.wearToday
+    #expect(today.totalBytes == UInt64(rig.medium.appendedBytes))
+    #expect(rig.log.segmentsErased > 9)
+    #expect(wear.totalBytes == rig.log.segmentsErased * 16_384)
+    #expect(wear.ownBytes >= log.footerBytes)
+    for isSettled in [true, false] {
+      if isSettled { rig.medium.settle() }
+      let before = rig.log.wear
+      let erased = rig.log.segmentsErased
+      rig.medium.cut()
+      rig.reopen()
+      #expect(rig.log.segmentsErased == erased)
+      let after = rig.log.wear
+      for (old, new) in [(before.bundleBytes, after.bundleBytes), (before.outboxBytes, after.outboxBytes)] {
+        #expect(new + 98_304 > old && new < old + 98_304)
+      }
+      #expect(after.totalBytes == before.totalBytes)
+    }
+  }
+
+  /// The day is written down with the powered time and ends with it.
+  @Test func theDaySurvivesARestart() {
+    let rig = Rig(smallConfiguration(segments: 4, segmentBytes: 16_384))
+    rig.log.advance(poweredSeconds: 86_400 * 3 + 10)
+    rig.settle()
+    rig.putShard(1)
+    rig.settle()
+    let spent = rig.log.wearToday
+    #expect(spent.bundleBytes > 0)
+    rig.log.advance(poweredSeconds: 86_400 * 3 + 400)
+    rig.settle()
+    rig.medium.cut()
+    rig.reopen()
+    #expect(rig.log.wearToday == spent)
+    rig.log.advance(poweredSeconds: 86_400 * 4)
+    #expect(rig.log.wearToday == Wear())
+  }
+
+  /// The formula of FORMAT.md: size × cycles / bytes a day.
+  @Test func aCardLivesAsLongAsItsCellsLast() {
+    let rig = Rig(smallConfiguration(segments: 4, segmentBytes: 16_384))
+    #expect(rig.log.lifeDays(mediumBytes: 1 << 30, cycles: 1_000) == 0)
+    for bundle in 0..<6 {
+      rig.putShard(bundle)
+      rig.settle()
+    }
+    rig.log.advance(poweredSeconds: 86_400 * 10)
+    let written = rig.log.segmentsErased * 16_384
+    #expect(written > 0)
+    #expect(rig.log.lifeDays(mediumBytes: 1 << 30, cycles: 1_000) == (1 << 30) * 1_000 * 10 / written)
+    #expect(rig.log.lifeDays(mediumBytes: .max, cycles: .max) == 0)
+  }
+}
