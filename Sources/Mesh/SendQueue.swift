@@ -183,6 +183,16 @@ public struct SendQueue: ~Copyable {
   mutating func appendFrame(
     _ type: FrameType, contentBytes: Int, member: Int, _ emit: (inout ByteWriter) -> Void
   ) {
+    guard let start = beginFrame(type, contentBytes, member) else { return }
+    var writer = ByteWriter(datagrams.mutableBytes(at: start, count: contentBytes))
+    emit(&writer)
+    precondition(!writer.overflowed && writer.count == contentBytes)
+  }
+
+  /// Where the content of a new frame goes; nil when the queue has no room. Apart, because the compiler makes a copy of
+  /// `appendFrame` for each of its callers.
+  @inline(never)
+  private mutating func beginFrame(_ type: FrameType, _ contentBytes: Int, _ member: Int) -> Int? {
     let bytes = 3 + contentBytes
     precondition(bytes <= Limits.framesBytes)
     let priority = type.priority
@@ -194,18 +204,18 @@ public struct SendQueue: ~Copyable {
       && entries[slot].priority == priority && Int(entries[slot].byteCount) + bytes <= Limits.framesBytes
     if !isOpen {
       let entry = Entry(path: .none, member: Int16(member), byteCount: 0, priority: priority)
-      guard let claimed = claim(entry) else { return }
+      guard let claimed = claim(entry) else { return nil }
       slot = claimed
       openSlots[member * Self.linesMax + line] = UInt8(slot + 1)
     }
     let used = Int(entries[slot].byteCount)
-    var writer = ByteWriter(datagrams.mutableBytes(at: slot * Self.slotBytes + used, count: bytes))
+    let start = slot * Self.slotBytes + used
+    var writer = ByteWriter(datagrams.mutableBytes(at: start, count: 3))
     writer.u8(type.code)
     writer.u16(UInt16(contentBytes))
-    emit(&writer)
-    precondition(!writer.overflowed && writer.count == bytes)
     entries[slot].byteCount = UInt16(used + bytes)
     lines[line].byteCount += bytes
+    return start + 3
   }
 
   /// The most urgent entry, the oldest of these, which is no longer in the queue; its bytes are good until something is
