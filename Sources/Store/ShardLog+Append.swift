@@ -336,8 +336,8 @@ extension ShardLog where Flash: ~Copyable {
     if group.isFirst {
       wearToday.ownBytes += 64
       if segments[segment].sequence != 0 { statistics.segmentsRecycled += 1 }
+      moveToNewest(segment)
       segments[segment].begin(sequence: group.sequence, saltState: group.saltState, stream: group.stream)
-      findOldest()
       if stream == 0 { takeFilter(segment) }
       considerCompaction()
       poweredStored = max(poweredStored, poweredNow)

@@ -32,6 +32,7 @@ extension ShardLog where Flash: ~Copyable {
     if let error = report.syncError { condition = .degraded(error) }
     let used = readHeaders(&report)
     sort(used)
+    orderCount = used
     linkEnds(used)
     giveFilters(used)
     let newest = findNewest(used)
@@ -53,7 +54,6 @@ extension ShardLog where Flash: ~Copyable {
       heads[stream].previousEnd = segments[newest[stream]].end
     }
     nameUncertified(&report)
-    findOldest()
     report.poweredSeconds = poweredStored
     poweredNow = poweredStored
     slotMemory.clear(at: 0, count: window.count == 0 ? 0 : 64)
@@ -143,24 +143,16 @@ extension ShardLog where Flash: ~Copyable {
     }
   }
 
-  /// Where in `order` the segment with this sequence is. O(log n).
-  private func position(ofSequence sequence: UInt64, _ used: Int) -> Int? {
-    var (low, high) = (0, used)
-    while low < high {
-      let middle = (low + high) / 2
-      if segments[Int(order[middle])].sequence < sequence { low = middle + 1 } else { high = middle }
-    }
-    return low < used && segments[Int(order[low])].sequence == sequence ? low : nil
-  }
-
   /// Writes down for each segment up to where it is stored, if a later one says so.
   private func linkEnds(_ used: Int) {
     for position in 0..<used { segments[Int(order[position])].end = 0 }
     for position in 0..<used {
       let header = segments[Int(order[position])]
-      guard header.previousEnd >= SegmentHeader.firstRecord, header.previousSequence < header.sequence,
-        let before = self.position(ofSequence: header.previousSequence, used)
-      else { continue }
+      guard header.previousEnd >= SegmentHeader.firstRecord, header.previousSequence < header.sequence else {
+        continue
+      }
+      let before = self.position(ofSequence: header.previousSequence)
+      guard segments[Int(order[before])].sequence == header.previousSequence else { continue }
       segments[Int(order[before])].end = min(header.previousEnd, segmentBytes)
     }
   }

@@ -60,23 +60,44 @@ extension ShardLog where Flash: ~Copyable {
   }
 
   /// Whether a segment in which this one's records made others dead has not been written over, now or when `taken` has
-  /// been.
+  /// been. O(log segments).
   func isPinned(_ segment: Int, after taken: Int = -1) -> Bool {
     let candidate = segments[segment]
-    guard candidate.pinLow <= candidate.pinHigh, candidate.pinHigh >= oldestSequence else { return false }
-    for other in 0..<segments.count where other != segment && other != taken {
-      let sequence = segments[other].sequence
-      if sequence != 0, sequence >= candidate.pinLow, sequence <= candidate.pinHigh { return true }
+    guard candidate.pinLow <= candidate.pinHigh else { return false }
+    var position = position(ofSequence: candidate.pinLow)
+    while position < orderCount {
+      let other = Int(order[position])
+      guard segments[other].sequence <= candidate.pinHigh else { return false }
+      if other != segment && other != taken { return true }
+      position += 1
     }
     return false
   }
 
-  /// Remembers the lowest sequence that the flash shows: pins on earlier lives hold nothing. O(segments).
-  mutating func findOldest() {
-    oldestSequence = .max
-    for segment in 0..<segments.count where segments[segment].sequence != 0 {
-      oldestSequence = min(oldestSequence, segments[segment].sequence)
+  /// Where in `order` the first segment is whose sequence is at least this. O(log segments).
+  func position(ofSequence sequence: UInt64) -> Int {
+    var (low, high) = (0, orderCount)
+    while low < high {
+      let middle = (low + high) / 2
+      if segments[Int(order[middle])].sequence < sequence { low = middle + 1 } else { high = middle }
     }
+    return low
+  }
+
+  /// The segment is about to be the newest one.
+  mutating func moveToNewest(_ segment: Int) {
+    if segments[segment].sequence != 0 {
+      var position = position(ofSequence: segments[segment].sequence)
+      // Two segments may show the same sequence, on a medium that was copied from here and there.
+      while order[position] != UInt32(segment) { position += 1 }
+      orderCount -= 1
+      while position < orderCount {
+        order[position] = order[position + 1]
+        position += 1
+      }
+    }
+    order[orderCount] = UInt32(segment)
+    orderCount += 1
   }
 
   /// Whether records of the segment are on their way to the medium or into the index.
@@ -93,16 +114,11 @@ extension ShardLog where Flash: ~Copyable {
   /// The free segment that was written longest ago; one that was never written when there is no other. So the
   /// pool grows only when it must. O(segments).
   func nextFree() -> Int? {
-    var best: Int?
-    var blank: Int?
-    for segment in 0..<segments.count {
-      if segments[segment].state == .blank {
-        if blank == nil, stream(writing: segment) == nil { blank = segment }
-      } else if best.map({ segments[segment].sequence < segments[$0].sequence }) ?? true, isFree(segment) {
-        best = segment
-      }
+    for position in 0..<orderCount where isFree(Int(order[position])) { return Int(order[position]) }
+    for segment in 0..<segments.count where segments[segment].state == .blank {
+      if stream(writing: segment) == nil { return segment }
     }
-    return best ?? blank
+    return nil
   }
 
   /// Whether a segment stays free, apart from `taken`. The one that stream `leaving` writes counts when it is empty.

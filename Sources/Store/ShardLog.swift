@@ -19,8 +19,9 @@ public struct ShardLog<Flash: FlashDevice & ~Copyable>: ~Copyable {
   let unitsPerSegment: UInt32
   let checksum: Checksum
   let segments: Table<Segment>
-  /// Segment numbers in the order of their sequences; used at open only.
+  /// The segments that show a sequence, in its order.
   let order: Table<UInt32>
+  var orderCount = 0
   var index: StoreIndex
   let filter: TransactionFilter
   /// The segment that each filter in memory is of, or −1.
@@ -45,8 +46,6 @@ public struct ShardLog<Flash: FlashDevice & ~Copyable>: ~Copyable {
   let footerMemory: Region
   /// The stream whose footer the device is writing, or −1.
   var footerUnderWay = -1
-  /// The lowest sequence among all segments; `.max` when there is none.
-  var oldestSequence = UInt64.max
   var sequenceNext = SegmentHeader.firstSequence
   /// Records with an index entry to come.
   var pendingEntries = 0
@@ -139,7 +138,7 @@ public struct ShardLog<Flash: FlashDevice & ~Copyable>: ~Copyable {
   }
 
   /// Bytes that can still be appended before `.full`: the rest of the active segment and the free segments
-  /// without the one that always stays free. O(segments), with pinned segments O(segments²).
+  /// without the one that always stays free. O(segments), times the logarithm for those that are pinned.
   public var freeBytes: UInt64 {
     var free: UInt64 = 0
     for segment in 0..<segments.count where isFree(segment) { free += UInt64(segmentBytes - 64) }

@@ -332,6 +332,7 @@ final class Rig {
   /// Compares the log with the model. Nothing may be under way.
   func check(damaged: Set<Name> = []) {
     settle()
+    checkOrder()
     var seen: Set<Name> = []
     var records = 0
     var live: UInt64 = 0
@@ -379,6 +380,21 @@ final class Rig {
         if let fate = fates[name], fate.expiry <= hour { expired[name] = fate.data }
         fates[name] = nil
       }
+    }
+  }
+
+  /// The order of the segments, and who waits for whom, against looking at every segment.
+  private func checkOrder() {
+    let segments = (0..<log.segments.count).map { log.segments[$0] }
+    let ordered = (0..<log.orderCount).map { Int(log.order[$0]) }
+    #expect(Set(ordered) == Set(segments.indices.filter { segments[$0].sequence != 0 }))
+    #expect(zip(ordered, ordered.dropFirst()).allSatisfy { segments[$0].sequence <= segments[$1].sequence })
+    for (number, segment) in segments.enumerated() {
+      let isPinned = segments.indices.contains {
+        $0 != number && segments[$0].sequence != 0 && segment.pinLow <= segments[$0].sequence
+          && segments[$0].sequence <= segment.pinHigh
+      }
+      #expect(log.isPinned(number) == isPinned, "seed \(seed)")
     }
   }
 
