@@ -51,6 +51,8 @@ public struct NodeConfiguration: BitwiseCopyable, Sendable {
   public var mediumBytes: UInt64 = 0
   /// See `mediumBytes`.
   public var mediumCycles = Limits.mediumCycles
+  /// Bytes of each of the log's two groups.
+  public var groupBytes = Limits.groupBytes
   /// Transaction filters in memory, of the newest segments: see `StoreConfiguration.filterSlots`.
   public var filterSlots = 128
   /// Members that the node knows at most.

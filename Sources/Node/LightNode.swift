@@ -161,6 +161,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   static func storeConfiguration(_ configuration: NodeConfiguration) -> StoreConfiguration {
     var store = StoreConfiguration(segmentCount: Int(configuration.storeBytes / UInt64(Limits.segmentBytes)))
     store.filterSlots = max(1, min(configuration.filterSlots, store.geometry.segmentCount))
+    store.groupBytes = configuration.groupBytes
     store.scrubSeconds = configuration.scrubSeconds
     return store
   }

@@ -420,4 +420,8 @@ public enum Limits {
   public static let mediumCycles: UInt64 = 1_000
   /// One group of records that is appended and synced as one operation.
   public static let groupBytes = 65_536
+  /// The same where `memory` is at least `largeGroupMemoryBytes`: 64 shards of 4 KiB, and room for what comes with them.
+  public static let largeGroupBytes = 294_912
+  /// See `largeGroupBytes`: two groups take 3.5 % of it.
+  public static let largeGroupMemoryBytes: UInt64 = 16 << 20
 }

@@ -105,6 +105,7 @@ private func runNode(_ home: borrowing Home, _ settings: Settings, _ signals: In
   guard let secrets = SecretFile.load(home) else { return 1 }
   var configuration = nodeConfiguration(settings, identity.publicKey)
   configuration.secrets = secrets
+  if settings.memoryBytes >= Limits.largeGroupMemoryBytes { configuration.groupBytes = Limits.largeGroupBytes }
   configuration.filterSlots = filterSlots(configuration, settings)
   guard printPlan(configuration, settings, &log) else { return 1 }
   do throws(HomeLock.Failure) {

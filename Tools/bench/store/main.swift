@@ -181,7 +181,7 @@ lmdb_open("lmdb")
 
 var number: UInt64 = 0
 var hours: UInt64 = 0
-var bench = Bench(folder: "store", segments: 256, groupBytes: 294_912, indexSlots: 1 << 17)
+var bench = Bench(folder: "store", segments: 256, groupBytes: Limits.largeGroupBytes, indexSlots: 1 << 17)
 // Every block is written once: from here on they are recycled, as on a card in use.
 for _ in 0..<60_000 {
   bench.put(number, expiryHours: 1)
