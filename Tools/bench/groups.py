@@ -267,7 +267,10 @@ def sessions(_):
        Figure("read for that", "MiB", "<= 16"),
        Figure("memory of a store of 256 MiB, per 1,000 bytes stored", "B", None),
        Figure("the same, 4 GiB", "B", None),
-       Figure("the same, 64 GiB", "B", None))
+       Figure("the same, 64 GiB", "B", None),
+       Figure("bytes written per byte of leaves, batch of 64, store full and expiring, a fifth of it five times sooner",
+              "B/B", None),
+       Figure("the same, bytes that reach the disk", "B/B", "<= 1.25"))
 def store(_):
     yield from own_bench(BENCH / "store/run")
 

@@ -1,6 +1,7 @@
 // See shim.h.
 #include <fcntl.h>
 #include <lmdb.h>
+#include <math.h>
 #include <poll.h>
 #include <sqlite3.h>
 #include <stdint.h>
@@ -8,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -27,11 +29,13 @@ void bench_fail(const char *what) {
 void bench_need(int good, const char *what) {
   if (!good) bench_fail(what);
 }
-// One figure as a JSON line; what it is made of goes into the note.
+// One figure as a JSON line; what it is made of goes into the note. What is no number was not measured.
 void bench_figure(double value, const char *against, const char *note, double a, double b, double c, double d) {
   char text[256];
   snprintf(text, sizeof text, note, a, b, c, d);
-  printf("{\"value\": %.6g, \"against\": \"%s\", \"note\": \"%s\"}\n", value, against, text);
+  char number[32] = "null";
+  if (isfinite(value)) snprintf(number, sizeof number, "%.6g", value);
+  printf("{\"value\": %s, \"against\": \"%s\", \"note\": \"%s\"}\n", number, against, text);
   fflush(stdout);
 }
 // Whether the caches of the system could be dropped.
@@ -42,6 +46,20 @@ int bench_drop_caches(void) {
   int good = write(file, "3", 1) == 1;
   close(file);
   return good;
+}
+// What the disk of the current folder has taken, by whomever it was written; 0 when the folder is on none. What
+// /proc/self/io says of a process counts a whole folio for each page of it.
+int64_t bench_disk_bytes(void) {
+  struct stat folder;
+  char path[64];
+  long long sectors = 0;
+  if (stat(".", &folder) != 0) return 0;
+  snprintf(path, sizeof path, "/sys/dev/block/%u:%u/stat", major(folder.st_dev), minor(folder.st_dev));
+  FILE *file = fopen(path, "r");
+  if (!file) return 0;
+  if (fscanf(file, "%*d %*d %*d %*d %*d %*d %lld", &sectors) != 1) sectors = 0;
+  fclose(file);
+  return sectors * 512;
 }
 enum { VALUE_BYTES = 4096, RAW_BYTES = 256 << 20 };
 static uint8_t bench_values[64 * VALUE_BYTES];
