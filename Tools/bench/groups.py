@@ -298,7 +298,8 @@ def sessions(_):
        Figure("the same, 64 GiB", "B", None),
        Figure("bytes written per byte of leaves, batch of 64, store full and expiring, a fifth of it five times sooner",
               "B/B", None),
-       Figure("the same, bytes that reach the disk", "B/B", "<= 1.25"))
+       Figure("the same, bytes that reach the disk", "B/B", "<= 1.25"),
+       Figure("calls for memory of a log that takes, reads, copies, scrubs and lets expire", "calls", "<= 0"))
 def store(_):
     yield from own_bench(BENCH / "store/run")
 

@@ -46,9 +46,13 @@ final class Bench {
   }
 
   func wait() {
-    drain()
-    log.flush()
-    drain()
+    // What has ended at once may have brought more to write.
+    var groups: UInt64
+    repeat {
+      groups = log.statistics.groups
+      drain()
+      log.flush()
+    } while log.statistics.groups != groups
     if log.isIdle { return }
     var isAny = false
     while let completion = completions.next() {
@@ -290,3 +294,19 @@ if full.diskBytes > 0 {
 } else {
   figure(.nan, "", "not measured: the files are on no disk that is counted", 0)
 }
+
+// MARK: Memory that is asked for
+
+bench = Bench(folder: "small", segments: 32)
+let asked = bench.countAllocations()
+if asked.after.copiedBytes == asked.before.copiedBytes
+  || asked.after.segmentsExpired == asked.before.segmentsExpired
+  || asked.after.scrubbedRecords == asked.before.scrubbedRecords
+{
+  fatalError("not everything happened")
+}
+figure(
+  asked.calls, "", "%.0f puts, %.0f reads, %.0f segments emptied, %.0f records scrubbed, footers, expiry",
+  asked.puts,
+  asked.reads, Double(asked.after.segmentsCompacted - asked.before.segmentsCompacted),
+  Double(asked.after.scrubbedRecords - asked.before.scrubbedRecords))

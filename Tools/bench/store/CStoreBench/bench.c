@@ -1,4 +1,5 @@
 // See shim.h.
+#include <errno.h>
 #include <fcntl.h>
 #include <lmdb.h>
 #include <math.h>
@@ -8,7 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
@@ -209,4 +212,39 @@ double lmdb_read(double seconds) {
     now = bench_nanoseconds();
   }
   return count / ((now - start) / 1e9);
+}
+
+// MARK: Memory
+
+// The names under which memory can be asked for, in front of the C library's own: each call is counted.
+static _Atomic int64_t allocations;
+int64_t bench_allocations(void) { return allocations; }
+
+extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t);
+extern void *__libc_memalign(size_t, size_t);
+
+void *malloc(size_t size) {
+  allocations++;
+  return __libc_malloc(size);
+}
+void *calloc(size_t count, size_t size) {
+  allocations++;
+  return __libc_calloc(count, size);
+}
+void *realloc(void *block, size_t size) {
+  allocations++;
+  return __libc_realloc(block, size);
+}
+void *memalign(size_t alignment, size_t size) {
+  allocations++;
+  return __libc_memalign(alignment, size);
+}
+void *aligned_alloc(size_t alignment, size_t size) { return memalign(alignment, size); }
+int posix_memalign(void **block, size_t alignment, size_t size) {
+  *block = memalign(alignment, size);
+  return *block ? 0 : ENOMEM;
+}
+void *mmap64(void *address, size_t size, int protection, int flags, int file, off_t offset) {
+  allocations++;
+  return (void *)syscall(SYS_mmap, address, size, protection, flags, file, offset);
 }
