@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 
 import shard_log
-from mesh import ROOT, UNSTRIPPED, Mesh, Unmeasured, run, wait_for
+from mesh import HOTARU, ROOT, UNSTRIPPED, Mesh, Unmeasured, run, wait_for
 
 BENCH = ROOT / "Tools/bench"
 MEBIBYTE = 1 << 20
@@ -102,6 +102,34 @@ def memory(seconds):
         yield max(node.peak_mebibytes() for node in mesh)
         load(mesh[0], seconds)
         yield max(node.peak_mebibytes() for node in mesh)
+
+
+@group("full",
+       Figure("memory that a node writes to (RssAnon), 256 MiB store full, memory = 4M", "MiB", "<= 4",
+              f"{TAHOE}: 86 MiB per storage node"),
+       Figure("the same, started again on it, after gets and a scrub", "MiB", "<= 4"))
+def full(seconds):
+    # The profile of the smallest board; what else it says is what is usual.
+    with Mesh(options=("--store", "256M", "--memory", "4M")) as mesh:
+        def is_refused():
+            output = run([HOTARU, "load", "--home", mesh[0].home, "--json", "--rate", "max", "--size", 16_000,
+                          "--in-flight", 64, "--seconds", 10], may_fail=True)
+            return not output or json.loads(output)["errors"] > 0
+
+        load(mesh[0], seconds, "--save", mesh.path / "ids")
+        wait_for("the stores being full", is_refused, 480)
+        stores = [node.status()["store"] for node in mesh]
+        live = min(store["live_bytes"] for store in stores) / MEBIBYTE
+        yield Value(max(node.anonymous_mebibytes() for node in mesh),
+                    f"after loads until they were refused; at least {live:.0f} MiB in "
+                    f"{min(store['records'] for store in stores)} records live in each node")
+        for node in mesh:
+            node.kill()
+        mesh.start(mesh.nodes)
+        for node in mesh:
+            node.load("--get", "--from", mesh.path / "ids")
+        mesh[0].hotaru("scrub", "--now")
+        yield max(node.anonymous_mebibytes() for node in mesh)
 
 
 # The names under which memory can be asked for; aliases of one function are one breakpoint.
@@ -267,7 +295,11 @@ def sessions(_):
        Figure("read for that", "MiB", "<= 16"),
        Figure("memory of a store of 256 MiB, per 1,000 bytes stored", "B", None),
        Figure("the same, 4 GiB", "B", None),
-       Figure("the same, 64 GiB", "B", None))
+       Figure("the same, 64 GiB", "B", None),
+       Figure("bytes written per byte of leaves, batch of 64, store full and expiring, a fifth of it five times sooner",
+              "B/B", None),
+       Figure("the same, bytes that reach the disk", "B/B", "<= 1.25"),
+       Figure("calls for memory of a log that takes, reads, copies, scrubs and lets expire", "calls", "<= 0"))
 def store(_):
     yield from own_bench(BENCH / "store/run")
 

@@ -95,8 +95,15 @@ class Node:
 
     def peak_mebibytes(self):
         """The most memory that the process has had resident so far."""
+        return self._memory_mebibytes("VmHWM")
+
+    def anonymous_mebibytes(self):
+        """The memory that the process has written to, without pages of its file."""
+        return self._memory_mebibytes("RssAnon")
+
+    def _memory_mebibytes(self, field):
         with open(f"/proc/{self.process.pid}/status", encoding="ascii") as status:
-            return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) / 1024
+            return next(int(line.split()[1]) for line in status if line.startswith(field + ":")) / 1024
 
 
 class Mesh:

@@ -1,13 +1,18 @@
 // See shim.h.
+#include <errno.h>
 #include <fcntl.h>
 #include <lmdb.h>
+#include <math.h>
 #include <poll.h>
 #include <sqlite3.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -27,11 +32,13 @@ void bench_fail(const char *what) {
 void bench_need(int good, const char *what) {
   if (!good) bench_fail(what);
 }
-// One figure as a JSON line; what it is made of goes into the note.
+// One figure as a JSON line; what it is made of goes into the note. What is no number was not measured.
 void bench_figure(double value, const char *against, const char *note, double a, double b, double c, double d) {
   char text[256];
   snprintf(text, sizeof text, note, a, b, c, d);
-  printf("{\"value\": %.6g, \"against\": \"%s\", \"note\": \"%s\"}\n", value, against, text);
+  char number[32] = "null";
+  if (isfinite(value)) snprintf(number, sizeof number, "%.6g", value);
+  printf("{\"value\": %s, \"against\": \"%s\", \"note\": \"%s\"}\n", number, against, text);
   fflush(stdout);
 }
 // Whether the caches of the system could be dropped.
@@ -42,6 +49,20 @@ int bench_drop_caches(void) {
   int good = write(file, "3", 1) == 1;
   close(file);
   return good;
+}
+// What the disk of the current folder has taken, by whomever it was written; 0 when the folder is on none. What
+// /proc/self/io says of a process counts a whole folio for each page of it.
+int64_t bench_disk_bytes(void) {
+  struct stat folder;
+  char path[64];
+  long long sectors = 0;
+  if (stat(".", &folder) != 0) return 0;
+  snprintf(path, sizeof path, "/sys/dev/block/%u:%u/stat", major(folder.st_dev), minor(folder.st_dev));
+  FILE *file = fopen(path, "r");
+  if (!file) return 0;
+  if (fscanf(file, "%*d %*d %*d %*d %*d %*d %lld", &sectors) != 1) sectors = 0;
+  fclose(file);
+  return sectors * 512;
 }
 enum { VALUE_BYTES = 4096, RAW_BYTES = 256 << 20 };
 static uint8_t bench_values[64 * VALUE_BYTES];
@@ -191,4 +212,39 @@ double lmdb_read(double seconds) {
     now = bench_nanoseconds();
   }
   return count / ((now - start) / 1e9);
+}
+
+// MARK: Memory
+
+// The names under which memory can be asked for, in front of the C library's own: each call is counted.
+static _Atomic int64_t allocations;
+int64_t bench_allocations(void) { return allocations; }
+
+extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t);
+extern void *__libc_memalign(size_t, size_t);
+
+void *malloc(size_t size) {
+  allocations++;
+  return __libc_malloc(size);
+}
+void *calloc(size_t count, size_t size) {
+  allocations++;
+  return __libc_calloc(count, size);
+}
+void *realloc(void *block, size_t size) {
+  allocations++;
+  return __libc_realloc(block, size);
+}
+void *memalign(size_t alignment, size_t size) {
+  allocations++;
+  return __libc_memalign(alignment, size);
+}
+void *aligned_alloc(size_t alignment, size_t size) { return memalign(alignment, size); }
+int posix_memalign(void **block, size_t alignment, size_t size) {
+  *block = memalign(alignment, size);
+  return *block ? 0 : ENOMEM;
+}
+void *mmap64(void *address, size_t size, int protection, int flags, int file, off_t offset) {
+  allocations++;
+  return (void *)syscall(SYS_mmap, address, size, protection, flags, file, offset);
 }

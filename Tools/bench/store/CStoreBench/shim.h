@@ -7,6 +7,8 @@ void bench_fail(const char *what);
 void bench_need(int good, const char *what);
 void bench_figure(double value, const char *against, const char *note, double a, double b, double c, double d);
 int bench_drop_caches(void);
+int64_t bench_disk_bytes(void);
+int64_t bench_allocations(void);
 const uint8_t *bench_value(int number);
 void bench_read_values(void);
 void raw_open(const char *path);
