@@ -471,8 +471,10 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
       }
       if let client = emitAnswer(into: &writer, at: now) { return .answer(client: client) }
       if let level = emitNote(into: &writer) { return .log(level) }
+      // On a quick disk a group may have ended already, and have brought copies of which no event tells.
+      let groups = store.statistics.groups
       store.flush()
-      guard takeStoreEvents(at: now) else { return nil }
+      if !takeStoreEvents(at: now), store.statistics.groups == groups { return nil }
     }
   }
 

@@ -16,8 +16,9 @@ struct OpenWindow: BitwiseCopyable {
 
 extension ShardLog where Flash: ~Copyable {
   private static var windowBytesMax: UInt32 { 65_536 }
-  /// Bytes at a segment's end that are read at once: what the summary and the filter of whole shards of 2-of-4 take.
-  private static var footerReadBytes: UInt32 { 14_336 }
+  /// Bytes at a segment's end that are read at once: the trailer, the filter and the end of the last summary, which is
+  /// all of it when there is a page before.
+  private static var footerReadBytes: UInt32 { 9_216 }
 
   /// Reads what is needed to rebuild what is kept in memory. Once, before anything else; waits for the medium.
   ///
@@ -224,6 +225,13 @@ extension ShardLog where Flash: ~Copyable {
     return (record, data)
   }
 
+  /// A record that has been kept in the slots' memory.
+  @_lifetime(immortal)
+  private func keptRecord(_ at: Int) -> (record: LogRecord, data: RawSpan)? {
+    guard let record = LogRecord(unchecked: slotMemory.bytes(at: at, count: 64)) else { return nil }
+    return (record, slotMemory.bytes(at: at + 64, count: Int(record.length)))
+  }
+
   /// Takes in a segment by its footer; false when that is not whole, and nothing has been taken in.
   private mutating func replay(_ segment: Int, _ trailer: Trailer, _ report: inout OpenReport) -> Bool {
     // The filter stands before the trailer, in what has been read.
@@ -235,11 +243,21 @@ extension ShardLog where Flash: ~Copyable {
       }
     }
     var pages = InlineArray<64, UInt32>(repeating: 0)
+    // They are found from the last to the first, and taken in the other way round: so they are kept behind the window,
+    // where there is room.
+    var kept = InlineArray<64, Int>(repeating: 0)
+    var room = Int(Self.windowBytesMax)
     var count = 0
     var offset = trailer.summary
     while offset != 0 {
       guard count < pages.count, let page = footerRecord(.summary, segment, offset, &report) else { return false }
       pages[count] = offset
+      if room + Int(page.record.span) <= slotMemory.byteCount {
+        page.record.emit(into: slotMemory.mutableBytes(at: room, count: 64))
+        slotMemory.write(page.data, at: room + 64)
+        kept[count] = room
+        room += Int(page.record.span)
+      }
       count += 1
       let previous = SummaryKey(page.record).previous
       guard previous < offset else { return false }
@@ -249,7 +267,10 @@ extension ShardLog where Flash: ~Copyable {
     segments[segment].isSealed = true
     while count > 0 {
       count -= 1
-      guard let page = footerRecord(.summary, segment, pages[count], &report) else {
+      guard
+        let page = kept[count] > 0
+          ? keptRecord(kept[count]) : footerRecord(.summary, segment, pages[count], &report)
+      else {
         // It was there a moment ago. What it says is not known, so nothing may be written over the segment.
         segments[segment].state = .setAside
         report.damages += 1

@@ -47,8 +47,9 @@ import Wire
   /// Streams of records, each with a segment of its own that is written: bundles, and the outbox where there are enough
   /// segments. What is in the outbox is done with soon, and would leave holes among what stays for months.
   var streamCount: Int { geometry.segmentCount >= 8 ? 2 : 1 }
-  /// Bytes of names that a page holds at most, for the stream of bundles: what whole shards of 2-of-4 fill a segment with.
-  var namesBytesMax: Int { min(10_240, max(256, geometry.segmentBytes / 32)) }
+  /// Bytes of names that a page holds at most: a record that a read slot can take. Whole shards of 2-of-4 fill a segment
+  /// with 10 KiB of names, shards of 4 KiB with 21.
+  var namesBytesMax: Int { min(LogRecord.dataBytesMax & ~63, max(256, geometry.segmentBytes / 32)) }
   /// Bytes of items that a page holds at most.
   var itemsBytesMax: Int { min(6_144, max(256, geometry.segmentBytes / 32)) }
   /// Bytes of a stream's footer: names, items and filter, each with a record's header, and the trailer.
