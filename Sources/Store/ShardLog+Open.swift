@@ -19,6 +19,8 @@ extension ShardLog where Flash: ~Copyable {
   /// Bytes at a segment's end that are read at once: the trailer, the filter and the end of the last summary, which is
   /// all of it when there is a page before.
   private static var footerReadBytes: UInt32 { 9_216 }
+  /// Bytes that are read of a summary at first: the entries of as many shards as fit a page of names.
+  private static var summaryReadBytes: UInt32 { 5_248 }
 
   /// Reads what is needed to rebuild what is kept in memory. Once, before anything else; waits for the medium.
   ///
@@ -216,7 +218,7 @@ extension ShardLog where Flash: ~Copyable {
     _ kind: LogKind, _ segment: Int, _ offset: UInt32, _ report: inout OpenReport
   ) -> (record: LogRecord, data: RawSpan)? {
     guard offset % 64 == 0, offset >= SegmentHeader.firstRecord, offset <= segmentBytes - 64 else { return nil }
-    guard let record = header(segment, offset, ahead: UInt32(configuration.itemsBytesMax + 64), &report),
+    guard let record = header(segment, offset, ahead: Self.summaryReadBytes, &report),
       record.kind == kind
     else { return nil }
     let whole = read(segment, offset, record.span, ahead: record.span, &report)
@@ -297,8 +299,8 @@ extension ShardLog where Flash: ~Copyable {
         report.records += 1
         let place = location(segment, item.place * 64)
         let fingerprint = index.fingerprint(item.kind, item.word)
-        guard !index.contains(fingerprint, place) else { continue }
         let isFirst = index.find(fingerprint) == 0
+        guard isFirst || !index.contains(fingerprint, place) else { continue }
         let before = index.count
         enter(item.kind, item.word, span: item.span, expiryHours: expiryHours, at: place, author: item.author)
         if index.count == before { report.unindexed += 1 }
