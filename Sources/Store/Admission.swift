@@ -17,9 +17,10 @@ struct Admission: BitwiseCopyable {
   /// Entry that is being read.
   var candidate: LogLocation = 0
   var candidateKind = LogKind.shard
-  /// Whether the candidate has been read, and well.
+  /// Whether the candidate has been read, and well; how often that was tried.
   var hasRead = false
   var readFailed = false
+  var attempts: UInt8 = 0
   /// At open, when the candidate's header is not whole: what its segment's footer says of it.
   var told: SummaryItem?
   /// A renewal that found what it renews.
@@ -27,9 +28,11 @@ struct Admission: BitwiseCopyable {
   /// It has made another record dead.
   var hasReplaced = false
 
+  /// Read errors may pass: a release that missed what it releases would be undone by the next copy of that.
   mutating func endRead(_ error: FlashError?) {
-    hasRead = true
+    attempts += 1
     readFailed = error != nil
+    hasRead = !readFailed || attempts == Scrub.attemptsMax
   }
 
   /// The kinds of records that one of `kind` acts on, by step.
@@ -76,6 +79,7 @@ extension ShardLog where Flash: ~Copyable {
         admission.hasRead = false
         admission.told = nil
         admission.readFailed = false
+        admission.attempts = 0
       }
     }
     finishAdmission(record)
@@ -86,9 +90,11 @@ extension ShardLog where Flash: ~Copyable {
   private mutating func judge(_ candidate: LogLocation, _ kind: LogKind, for record: LogRecord) -> Bool {
     let (segment, offset) = place(candidate)
     let fingerprint = index.fingerprint(kind, record.key.prefix)
-    if admission.readFailed, let stream = stream(writing: place(admission.location).segment) {
-      // What the record does is not known now: the segment is read again when the log opens.
-      heads[stream].isFooterLost = true
+    let (by, _) = place(admission.location)
+    if admission.readFailed {
+      // What the record does is not known now: its segment is read again when the log opens, and stays until then.
+      if let stream = stream(writing: by) { heads[stream].isFooterLost = true }
+      if by != segment { segments[by].pin(on: segments[segment].sequence) }
     }
     // It may have gone while it was being read.
     guard !admission.readFailed, index.contains(fingerprint, candidate) else { return false }
@@ -107,13 +113,12 @@ extension ShardLog where Flash: ~Copyable {
       admission.foundTarget = true
       tell(
         SummaryItem(code: .extended, kind: kind, place: candidate, word: UInt64(record.expiryHours)),
-        of: place(admission.location).segment)
+        of: by)
       return false
     }
     if record.kind == .shard, found.index != record.index { return false }
     forget(kind, span: found.span, fingerprint, candidate, author: found.author == 0 ? nil : found.author)
     admission.hasReplaced = true
-    let (by, _) = place(admission.location)
     tell(
       SummaryItem(
         code: .ended, kind: kind, index: found.index, span: found.span, place: candidate, word: found.word,

@@ -39,7 +39,7 @@ struct Segment: BitwiseCopyable {
   var liveBytes: UInt32 = 0
   /// Live records that are in the outbox, which do not expire.
   var outboxCount: UInt32 = 0
-  /// Live records that did not fit the index; they go when the segment expires.
+  /// Live records that did not fit the index; they go when the segment expires. Many more when not all could be read.
   var unindexedCount: UInt32 = 0
   /// Powered hours at which the last of the others may go.
   var expiryHours: UInt32 = 0
@@ -70,6 +70,14 @@ struct Segment: BitwiseCopyable {
     state = .used
     end = SegmentHeader.firstRecord
   }
+
+  /// Something here could not be read when the log was opened. It may be read again: until the next open the segment is
+  /// not written over.
+  mutating func keepUnread() {
+    unindexedCount |= 1 << 30
+    expiryHours = .max
+  }
+  var isPartlyUnread: Bool { unindexedCount >= 1 << 30 }
 
   /// Remembers that a record here made one in the segment of `sequence` dead.
   mutating func pin(on sequence: UInt64) {

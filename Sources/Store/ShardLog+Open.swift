@@ -12,6 +12,8 @@ struct OpenWindow: BitwiseCopyable {
   var segment = -1
   var offset: UInt32 = 0
   var count: UInt32 = 0
+  /// Whether something could not be read since this was last set to false.
+  var hasGap = false
 }
 
 extension ShardLog where Flash: ~Copyable {
@@ -33,14 +35,17 @@ extension ShardLog where Flash: ~Copyable {
     var report = OpenReport()
     report.syncError = flash.syncWaiting()
     if let error = report.syncError { condition = .degraded(error) }
-    let used = readHeaders(&report)
+    let (used, unreadHeaders) = readHeaders(&report)
+    // Each may be of a newer life than all others, after two that failed.
+    sequenceNext += UInt64(unreadHeaders) * 3
     sort(used)
     orderCount = used
     linkEnds(used)
     giveFilters(used)
-    let newest = findNewest(used)
+    let newest = findNewest(used, unreadHeaders)
     for position in 0..<used {
       let segment = Int(order[position])
+      window.hasGap = false
       let trailer = trailer(of: segment, &report)
       if let trailer {
         wearSum.raise(to: trailer.wear)
@@ -51,10 +56,11 @@ extension ShardLog where Flash: ~Copyable {
       if trailer == nil {
         wearSum.add(segments[segment].end - SegmentHeader.firstRecord, Int(segments[segment].stream))
       }
+      if window.hasGap { segments[segment].keepUnread() }
     }
     for stream in 0..<heads.count where heads[stream].active < 0 && newest[stream] >= 0 {
       heads[stream].previousSequence = segments[newest[stream]].sequence
-      heads[stream].previousEnd = segments[newest[stream]].end
+      heads[stream].previousEnd = segments[newest[stream]].isPartlyUnread ? 0 : segments[newest[stream]].end
     }
     nameUncertified(&report)
     report.poweredSeconds = poweredStored
@@ -68,11 +74,13 @@ extension ShardLog where Flash: ~Copyable {
 
   // MARK: Headers
 
-  /// Classifies every segment; returns how many are in `order`.
-  private mutating func readHeaders(_ report: inout OpenReport) -> Int {
-    var used = 0
+  /// Classifies every segment; returns how many are in `order`, and of how many the header could not be read.
+  private mutating func readHeaders(_ report: inout OpenReport) -> (used: Int, unread: Int) {
+    var (used, unread) = (0, 0)
     for segment in 0..<segments.count where !flash.isUntouched(segment: UInt32(segment)) {
+      window.hasGap = false
       let bytes = read(segment, 0, 64, ahead: 64, &report)
+      if window.hasGap { unread += 1 }
       switch SegmentHeader.read(bytes, segmentBytes: segmentBytes, checksum) {
       case .valid(let header):
         segments[segment].begin(
@@ -90,16 +98,20 @@ extension ShardLog where Flash: ~Copyable {
         segments[segment].state = .setAside
         report.foreignSegments += 1
       case .none:
-        guard let saltState = salvagedSalt(segment, &report) else { continue }
+        guard let saltState = salvagedSalt(segment, &report) else {
+          if window.hasGap { segments[segment].state = .setAside }
+          continue
+        }
         segments[segment].begin(sequence: UInt64(segment) + 1, saltState: saltState, stream: 0)
         segments[segment].isPrepared = true
         segments[segment].isSalvaged = true
+        if window.hasGap { segments[segment].keepUnread() }
         report.salvagedSegments += 1
         order[used] = UInt32(segment)
         used += 1
       }
     }
-    return used
+    return (used, unread)
   }
 
   /// A segment without header: the checksum of a record's data does not depend on the salt, so a record whose data
@@ -173,9 +185,10 @@ extension ShardLog where Flash: ~Copyable {
   }
 
   /// The newest segment of each stream whose header was found; −1 for none. Where there is one stream only, the newest
-  /// of all, so that the order of segments stays the order of their records.
-  private func findNewest(_ used: Int) -> InlineArray<2, Int> {
+  /// of all, so that the order of segments stays the order of their records. None when a header could not be read.
+  private func findNewest(_ used: Int, _ unreadHeaders: Int) -> InlineArray<2, Int> {
     var newest = InlineArray<2, Int>(repeating: -1)
+    guard unreadHeaders == 0 else { return newest }
     for position in 0..<used where !segments[Int(order[position])].isSalvaged {
       let segment = Int(order[position])
       newest[heads.count == 1 ? 0 : min(Int(segments[segment].stream), 1)] = segment
@@ -422,7 +435,8 @@ extension ShardLog where Flash: ~Copyable {
     // Whatever lies behind the end was written with at most this generation, and is never believed again.
     let seen = max(generationMax ?? 0, marks?.generation ?? 0)
     let isUntouched = generationMax == nil && marks?.hasRecords != true
-    guard seen < .max, report.syncError == nil, end < segmentBytes, !heads[continuing].isFooterLost else {
+    guard seen < .max, report.syncError == nil, !window.hasGap, end < segmentBytes, !heads[continuing].isFooterLost
+    else {
       return abandon(continuing)
     }
     heads[continuing].position = end
@@ -518,7 +532,7 @@ extension ShardLog where Flash: ~Copyable {
     if window.segment != segment || offset < window.offset || offset + count > window.offset + window.count {
       let size = min(max(count, min(ahead, UInt32(slotMemory.byteCount))), segmentBytes - offset)
       report.readBytes += UInt64(size)
-      window = OpenWindow(segment: segment, offset: offset, count: size)
+      window = OpenWindow(segment: segment, offset: offset, count: size, hasGap: window.hasGap)
       let all = slotMemory.mutableBytes(at: 0, count: Int(size))
       if flash.readWaiting(segment: UInt32(segment), offset: offset, into: all) != nil {
         report.readErrors += 1
@@ -536,6 +550,7 @@ extension ShardLog where Flash: ~Copyable {
       let destination = slotMemory.mutableBytes(at: Int(done), count: Int(piece))
       if flash.readWaiting(segment: UInt32(segment), offset: offset + done, into: destination) != nil {
         slotMemory.clear(at: Int(done), count: Int(piece))
+        window.hasGap = true
       }
       done += piece
     }

@@ -1,6 +1,6 @@
 // A flash medium in memory, for tests and the simulator. It keeps apart what can be read and what would survive a
-// power cut, ends operations when it is told to, and fails, tears and forgets on purpose. Nothing here is random:
-// whoever drives it decides, so a failure can be repeated.
+// power cut, ends operations when it is told to, and fails, tears, forgets, lies and wears out on purpose. Nothing here
+// is random: whoever drives it decides, so a failure can be repeated.
 
 import Store
 import Wire
@@ -50,6 +50,7 @@ public final class FlashMedium {
     var isSynced = true
     var destination: UnsafeMutableRawBufferPointer?
     var error: FlashError?
+    var lie: FlashLie?
   }
 
   /// What the device says it is.
@@ -78,6 +79,14 @@ public final class FlashMedium {
   public var cutAtAppend: Int?
   /// What that cut leaves.
   public var tearAtCut = FlashTear.nothing
+  /// Lives that each segment has begun: appends to its start, also those that failed.
+  public private(set) var lives: [Int]
+  /// Lives after which a segment is worn out, for those that wear out.
+  public var livesMax: [Int: Int] = [:]
+  /// What a worn-out segment answers to appends; nil: it says that all is well and keeps its old bytes.
+  public var errorOfWornOut: FlashError? = .medium
+  /// Told of every append that is taken, before anything is written.
+  public var willAppend: ((FlashWrite) -> Void)?
   /// Segments whose reads fail.
   public var unreadable: Set<Int> = []
   /// Answers `.busy` to this many operations, then goes on.
@@ -90,9 +99,12 @@ public final class FlashMedium {
   private var unsynced: [(segment: Int, offset: Int, bytes: [UInt8])] = []
   /// Segments that have bytes other than zero on the medium, or had.
   private var written: Set<Int> = []
+  /// Segments whose preparation was interrupted by a cut: they exist, and may not be written before another one.
+  private var unfinished: Set<Int> = []
   private var nextToken: UInt32 = 1
   private var counts: [FlashOperation: Int] = [:]
   private var failures: [FlashOperation: [Int: FlashError]] = [:]
+  private var lies: [FlashOperation: [Int: FlashLie]] = [:]
 
   /// A medium of zeros.
   public init(geometry: FlashGeometry, pageBytes: Int) {
@@ -101,6 +113,7 @@ public final class FlashMedium {
     self.pageBytes = pageBytes
     readable = Array(repeating: 0, count: geometry.segmentBytes * geometry.segmentCount)
     stored = readable
+    lives = Array(repeating: 0, count: geometry.segmentCount)
   }
 
   /// A device over this medium, for one log.
@@ -111,6 +124,12 @@ public final class FlashMedium {
   /// The operation of this kind with this number from now on, counted from 0, fails.
   public func fail(_ operation: FlashOperation, after count: Int = 0, with error: FlashError) {
     failures[operation, default: [:]][counts[operation, default: 0] + count] = error
+  }
+
+  /// The append, preparation or sync at open with this number from now on, counted from 0, ends well and lies.
+  public func lie(_ lie: FlashLie, _ operation: FlashOperation = .append, after count: Int = 0) {
+    precondition(operation == .append || operation == .prepare || operation == .sync)
+    lies[operation, default: [:]][counts[operation, default: 0] + count] = lie
   }
 
   /// Operations that have not ended.
@@ -125,10 +144,15 @@ public final class FlashMedium {
     return FlashCompletion(token: FlashToken(rawValue: operation.token), error: operation.error)
   }
 
-  /// Cuts the power: what was not synced is forgotten, a write under way is torn, nothing ends any more.
+  /// Cuts the power: what was not synced is forgotten, a write or a preparation under way is torn, nothing ends any
+  /// more.
   public func cut(_ tear: FlashTear = .nothing) {
-    for operation in pending where operation.operation == .append {
-      store(operation.bytes, operation.segment, operation.offset, tear)
+    for operation in pending {
+      if operation.operation == .append { store(operation.bytes, operation.segment, operation.offset, tear) }
+      if operation.operation == .prepare { unfinished.insert(operation.segment) }
+      if operation.operation == .prepare, written.contains(operation.segment) {
+        store(zeros, operation.segment, 0, tear)
+      }
     }
     pending.removeAll()
     forget()
@@ -147,11 +171,12 @@ public final class FlashMedium {
   /// The power is on again, for a new device; chosen failures stay.
   public func turnOn() { isOff = false }
 
-  /// The power is on again, for a new device; chosen failures and cuts are forgotten.
+  /// The power is on again, for a new device; chosen failures, lies and cuts are forgotten. What is worn out stays so.
   public func restart() {
     turnOn()
     cutAtAppend = nil
     failures = [:]
+    lies = [:]
   }
 
   // MARK: Bytes
@@ -163,11 +188,23 @@ public final class FlashMedium {
   public func load(_ image: [UInt8]) {
     precondition(image.count == stored.count)
     (stored, readable) = (image, image)
-    written = Set(
-      (0..<geometry.segmentCount).filter { segment in
-        let start = segment * geometry.segmentBytes
-        return image[start..<start + geometry.segmentBytes].contains { $0 != 0 }
-      })
+    written = Set((0..<geometry.segmentCount).filter { !isZero($0) })
+  }
+
+  private func isZero(_ segment: Int) -> Bool {
+    unsafe stored.withUnsafeBytes { bytes in
+      var at = segment * geometry.segmentBytes
+      let end = at + geometry.segmentBytes
+      while at + 8 <= end, unsafe bytes.loadUnaligned(fromByteOffset: at, as: UInt64.self) == 0 { at += 8 }
+      while at < end, unsafe bytes[at] == 0 { at += 1 }
+      return at == end
+    }
+  }
+
+  /// Puts on the medium what a cut in the middle of a write leaves of it.
+  public func overlay(_ write: FlashWrite, _ tear: FlashTear) {
+    store(write.bytes, write.segment, write.offset, tear)
+    readable = stored
   }
 
   /// Lets what was written without a sync reach the medium, as a system does after a while.
@@ -183,6 +220,8 @@ public final class FlashMedium {
     body(&stored[segment * geometry.segmentBytes + offset])
     readable[segment * geometry.segmentBytes + offset] = stored[segment * geometry.segmentBytes + offset]
   }
+
+  private var zeros: [UInt8] { Array(repeating: 0, count: geometry.segmentBytes) }
 
   private func forget() {
     for write in unsynced { store(write.bytes, write.segment, write.offset, tearOfUnsynced) }
@@ -207,8 +246,10 @@ public final class FlashMedium {
   private func store(_ bytes: [UInt8], _ segment: Int, _ offset: Int, _ tear: FlashTear) {
     written.insert(segment)
     let start = segment * geometry.segmentBytes + offset
-    for position in bytes.indices {
+    var position = 0
+    while position < bytes.count {
       let page = (start + position) / pageBytes - start / pageBytes
+      let next = min(bytes.count, ((start + position) / pageBytes + 1) * pageBytes - start)
       let reaches: Bool
       switch tear {
       case .nothing: reaches = false
@@ -216,17 +257,25 @@ public final class FlashMedium {
       case .mask(let mask): reaches = mask >> UInt64(page % 64) & 1 == 1
       case .everything: reaches = true
       }
-      if reaches { stored[start + position] = bytes[position] }
+      if reaches { stored.replaceSubrange(start + position..<start + next, with: bytes[position..<next]) }
+      position = next
     }
   }
 
   // MARK: Operations
 
-  private func outcome(_ operation: FlashOperation) -> FlashError? {
-    if isOff { return .readOnly }
+  private func outcome(_ operation: FlashOperation) -> (error: FlashError?, lie: FlashLie?) {
+    if isOff { return (.readOnly, nil) }
     let number = counts[operation, default: 0]
     counts[operation] = number + 1
-    return failures[operation]?.removeValue(forKey: number)
+    return (failures[operation]?.removeValue(forKey: number), lies[operation]?.removeValue(forKey: number))
+  }
+
+  /// What wear makes of an append.
+  private func wear(_ operation: inout Pending) {
+    if operation.offset == 0 { lives[operation.segment] += 1 }
+    guard let most = livesMax[operation.segment], lives[operation.segment] > most else { return }
+    if let error = errorOfWornOut { operation.error = error } else { operation.lie = .nothing }
   }
 
   private func begin(_ operation: consuming Pending, _ timing: FlashTiming) -> FlashAnswer {
@@ -234,7 +283,8 @@ public final class FlashMedium {
       busyFor -= 1
       return .busy
     }
-    operation.error = outcome(operation.operation)
+    (operation.error, operation.lie) = outcome(operation.operation)
+    if case .append = operation.operation { wear(&operation) }
     if case .read = operation.operation, unreadable.contains(operation.segment) {
       operation.error = .medium
     }
@@ -262,19 +312,38 @@ public final class FlashMedium {
         unsafe destination.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[start..<start + destination.count]))
       }
     case .append:
-      write(operation.bytes, operation.segment, operation.offset)
+      var (segment, offset, kept) = (operation.segment, operation.offset, FlashTear.everything)
+      if operation.error == nil {
+        switch operation.lie {
+        case .nothing: return
+        case .forgotten(let tear): kept = tear
+        case .misdirected(let elsewhere, let place): (segment, offset) = (elsewhere, place)
+        case nil: break
+        }
+      }
+      write(operation.bytes, segment, offset)
       if operation.error != nil {
         // As Linux does it: the bytes can be read until the cache is dropped, and no later sync stores them.
         store(operation.bytes, operation.segment, operation.offset, tearOfFailure)
         unstored.append((operation.segment, operation.offset, operation.bytes.count))
-      } else if operation.isSynced {
-        storeUnsynced(operation.segment)
-        store(operation.bytes, operation.segment, operation.offset, .everything)
+      } else if operation.isSynced || operation.lie != nil {
+        if operation.lie == nil { storeUnsynced(segment) }
+        store(operation.bytes, segment, offset, kept)
       } else {
         unsynced.append((operation.segment, operation.offset, operation.bytes))
       }
     case .prepare:
-      if operation.error == nil { prepared.insert(operation.segment) }
+      guard operation.error == nil else { return }
+      prepared.insert(operation.segment)
+      unfinished.remove(operation.segment)
+      // What was never written is zero.
+      guard written.contains(operation.segment) else { return }
+      switch operation.lie {
+      case .nothing, .misdirected: return
+      case .forgotten(let tear): store(zeros, operation.segment, 0, tear)
+      case nil: store(zeros, operation.segment, 0, .everything)
+      }
+      write(zeros, operation.segment, 0)
     case .sync: break
     }
   }
@@ -290,7 +359,7 @@ public final class FlashMedium {
   func readWaiting(_ segment: UInt32, _ offset: UInt32, _ destination: UnsafeMutableRawBufferPointer) -> FlashError?
   {
     check(segment, offset, destination.count)
-    if let error = outcome(.readWaiting) { return error }
+    if let error = outcome(.readWaiting).error { return error }
     if unreadable.contains(Int(segment)) { return .medium }
     unsafe perform(
       Pending(
@@ -300,7 +369,9 @@ public final class FlashMedium {
   }
 
   func syncWaiting() -> FlashError? {
-    if let error = outcome(.sync) { return error }
+    let (error, lie) = outcome(.sync)
+    if let error { return error }
+    if lie != nil { return nil }
     for (segment, offset, count) in unstored {
       let start = segment * geometry.segmentBytes + offset
       readable.replaceSubrange(start..<start + count, with: stored[start..<start + count])
@@ -316,6 +387,11 @@ public final class FlashMedium {
     precondition(
       prepared.contains(Int(segment)) || written.contains(Int(segment)), "append to an unprepared segment")
     if isAppending { return .busy }
+    if busyFor == 0, !isOff {
+      willAppend?(
+        FlashWrite(
+          number: appends, segment: Int(segment), offset: Int(offset), bytes: bytes, isSynced: isSynced))
+    }
     if cutAtAppend == appends {
       store(bytes, Int(segment), Int(offset), tearAtCut)
       forget()
@@ -341,7 +417,9 @@ public final class FlashMedium {
   }
 
   /// Whether `segment` was never written nor prepared.
-  public func isUntouched(_ segment: Int) -> Bool { !prepared.contains(segment) && !written.contains(segment) }
+  public func isUntouched(_ segment: Int) -> Bool {
+    !prepared.contains(segment) && !written.contains(segment) && !unfinished.contains(segment)
+  }
 
   private func check(_ segment: UInt32, _ offset: UInt32, _ count: Int) {
     precondition(Int(segment) < geometry.segmentCount && Int(offset) + count <= geometry.segmentBytes)
