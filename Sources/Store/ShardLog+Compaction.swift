@@ -17,6 +17,9 @@ struct Compaction: BitwiseCopyable {
   var isBlocked = false
   /// Segments that are emptied although nobody needs the room: `compactNow`.
   var isAsked = false
+  /// Those that have been begun since are left: a segment that is full of small records is never nearly all live, and
+  /// would be copied for ever.
+  var askedBefore: UInt64 = 0
   /// Sequence of a segment in which something was left that could not be read; the scrub looks after it first.
   var passedOver: UInt64 = 0
 }
@@ -52,6 +55,7 @@ extension ShardLog where Flash: ~Copyable {
   public mutating func compactNow() {
     precondition(isOpen)
     compaction.isAsked = true
+    compaction.askedBefore = sequenceNext
     compaction.passedOver = 0
   }
 
@@ -97,7 +101,8 @@ extension ShardLog where Flash: ~Copyable {
     var oldest: Int?
     var isWaiting = false
     let percentMax = compaction.isAsked ? Self.livePercentMaxAsked : Self.livePercentMax
-    for segment in 0..<segments.count where segments[segment].state == .used {
+    let sequenceEnd = compaction.isAsked ? compaction.askedBefore : .max
+    for segment in 0..<segments.count where segments[segment].sequence < sequenceEnd {
       if isEmptyable(segment, percentMax),
         best.map({ segments[segment].liveBytes < segments[$0].liveBytes }) ?? true
       {

@@ -8,11 +8,6 @@ import Wire
 @testable import Store
 
 @Suite struct ImageTests {
-  /// What the image was made with.
-  static func configuration(segments: Int) -> StoreConfiguration {
-    smallConfiguration(segments: segments, segmentBytes: 4_096)
-  }
-
   /// The life that the images show. Bundles 0 to 5 have been released, and a segment has been written over.
   static func live(_ rig: Rig) {
     for bundle in 0..<12 {
@@ -36,31 +31,16 @@ import Wire
     rig.settle()
   }
 
-  /// The bytes of an image: lines with the number of 32 bytes and these bytes, in hexadecimal; the others are zero.
-  static func bytes(of image: String, _ configuration: StoreConfiguration) -> [UInt8] {
-    let geometry = configuration.geometry
-    var bytes = [UInt8](repeating: 0, count: geometry.segmentBytes * geometry.segmentCount)
-    for line in image.split(separator: "\n") {
-      let fields = line.split(separator: " ")
-      var digits = Substring(fields[1])
-      for position in 0..<32 {
-        bytes[(Int(fields[0], radix: 16) ?? 0) * 32 + position] = UInt8(digits.prefix(2), radix: 16) ?? 0
-        digits = digits.dropFirst(2)
-      }
-    }
-    return bytes
-  }
-
   /// Version 1 as the first released version wrote it, and version 2.
   @Test(arguments: [1, 2])
   func imagesOpen(version: Int) {
-    let configuration = Self.configuration(segments: version == 1 ? 4 : 6)
+    let configuration = imageConfiguration(segments: version == 1 ? 4 : 6)
     let image = version == 1 ? versionOneImage : versionTwoImage
     let made = Rig(seed: 11)
     Self.live(made)
     made.check()
     let rig = Rig(configuration, seed: 12)
-    rig.medium.load(Self.bytes(of: image, configuration))
+    rig.medium.load(imageBytes(of: image, configuration))
     rig.reopen()
     #expect(rig.report.records == (version == 1 ? 16 : 15) && rig.report.damages == 0 && rig.report.tornTails == 0)
     #expect(rig.report.foreignSegments == 0 && rig.log.poweredSeconds == 7_300)
@@ -83,11 +63,11 @@ import Wire
 
   /// What is written today is what the image shows.
   @Test func theFormatStays() {
-    let configuration = Self.configuration(segments: 6)
+    let configuration = imageConfiguration(segments: 6)
     let rig = Rig(configuration, seed: 11)
     Self.live(rig)
     rig.medium.settle()
-    let isTheSame = rig.medium.image == Self.bytes(of: versionTwoImage, configuration)
+    let isTheSame = rig.medium.image == imageBytes(of: versionTwoImage, configuration)
     #expect(isTheSame)
   }
 }

@@ -81,8 +81,8 @@ import Wire
   private func expectNothing(_ rig: Rig) { #expect(names(rig).isEmpty) }
 
   @Test func anOldStoreTellsToo() {
-    let rig = Rig(ImageTests.configuration(segments: 4), seed: 12)
-    rig.medium.load(ImageTests.bytes(of: versionOneImage, rig.configuration))
+    let rig = Rig(imageConfiguration(segments: 4), seed: 12)
+    rig.medium.load(imageBytes(of: versionOneImage, rig.configuration))
     rig.reopen()
     expectAll(rig)
   }
