@@ -20,8 +20,6 @@ struct Compaction: BitwiseCopyable {
   /// Those that have been begun since are left: a segment that is full of small records is never nearly all live, and
   /// would be copied for ever.
   var askedBefore: UInt64 = 0
-  /// Sequence of a segment in which something was left that could not be read; the scrub looks after it first.
-  var passedOver: UInt64 = 0
 }
 
 /// What compaction could gain.
@@ -56,7 +54,12 @@ extension ShardLog where Flash: ~Copyable {
     precondition(isOpen)
     compaction.isAsked = true
     compaction.askedBefore = sequenceNext
-    compaction.passedOver = 0
+    forgetPassedOver()
+  }
+
+  /// Segments in which something was left may be tried again.
+  mutating func forgetPassedOver() {
+    for segment in 0..<segments.count { segments[segment].isPassedOver = false }
   }
 
   /// Whether a segment is being emptied or will be.
@@ -88,7 +91,7 @@ extension ShardLog where Flash: ~Copyable {
   private func isEmptyable(_ segment: Int, _ percentMax: UInt64) -> Bool {
     let candidate = segments[segment]
     guard candidate.state == .used, stream(writing: segment) == nil, !isUnsettled(segment),
-      candidate.liveCount > 0, candidate.unindexedCount == 0, candidate.sequence != compaction.passedOver,
+      candidate.liveCount > 0, candidate.unindexedCount == 0, !candidate.isPassedOver,
       UInt64(candidate.liveBytes) * 100 <= UInt64(segmentBytes) * percentMax
     else { return false }
     return !isPinned(segment)
@@ -187,9 +190,10 @@ extension ShardLog where Flash: ~Copyable {
 
   private mutating func endCompaction() {
     let segment = compaction.segment
-    // What is on its way out of it is still counted as live; what is left for good is rotten.
-    if segments[segment].sequence == compaction.sequence, scrub.suspect == segment {
-      compaction.passedOver = compaction.sequence
+    // All copies have been taken in: what is still live cannot be read, and is for the scrub to find.
+    if segments[segment].sequence == compaction.sequence, segments[segment].liveCount > 0 {
+      segments[segment].isPassedOver = true
+      scrub.suspect = segment
     }
     compaction.segment = -1
     statistics.segmentsCompacted += 1

@@ -27,7 +27,7 @@ extension ShardLog where Flash: ~Copyable {
     }
     if hourPassed {
       isExpiryDue = true
-      compaction.passedOver = 0
+      forgetPassedOver()
     }
   }
 
