@@ -2,7 +2,7 @@
 # each can be run by hand too. Products land in out/, intermediate files in .build/; git ignores both.
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap light demo test test-long bench lint board boards mixed-mesh mixed-mesh-large netlab clean
+.PHONY: help bootstrap light demo test test-long bench lint board boards mixed-mesh mixed-mesh-large netlab fuzz kill-rounds clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-22s %s\n", $$1 ($$1 == "board" ? " BOARD=..." : ""), $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,13 @@ mixed-mesh-large: boards ## A file of more than 2 GiB through a 32-bit board (lo
 netlab: light ## Nodes in network namespaces (root): hops, loss, splits, slow links, attackers
 	@Tools/netlab/run --self-test
 	@Tools/netlab/run
+
+fuzz: ## Give the decoders made-up inputs for SECONDS (60), all or TARGET
+	@Tools/bootstrap
+	@Tools/fuzz/run "$(or $(SECONDS),60)" $(TARGET)
+
+kill-rounds: light ## SIGKILL three nodes under load 200 times (ROUNDS=...): nothing confirmed is lost
+	@ROUNDS=$(or $(ROUNDS),200) Tools/process-tests/run Kill.test_rounds
 
 clean: ## Remove everything that was built or downloaded: out/ and .build/
 	rm -rf out .build

@@ -307,7 +307,8 @@ extension ShardLog where Flash: ~Copyable {
       switch item.code {
       case .entry:
         guard item.place < unitsPerSegment, item.place > 0,
-          item.span >= 64, item.span <= LogRecord.span(of: UInt32(LogRecord.dataBytesMax))
+          item.span >= 64, item.span <= LogRecord.span(of: UInt32(LogRecord.dataBytesMax)),
+          segments[segment].liveBytes + item.span <= segmentBytes
         else { continue }
         report.records += 1
         let place = location(segment, item.place * 64)
