@@ -263,6 +263,7 @@ extension ShardLog where Flash: ~Copyable {
       return distrustFooter()
     }
     let key = SummaryKey(record)
+    guard key.names < scrub.page, key.names % 64 == 0 else { return distrustFooter() }
     scrub.names = key.names
     scrub.batchCount = 0
     scrub.batchNext = 0
