@@ -8,7 +8,7 @@ import Wire
 private let statusHelp: StaticString = """
   usage: hotaru status [--json] [--home DIR]
 
-  Shows the node's figures: memory by table, store, traffic, drops by reason, write amplification.
+  Shows the node's figures: memory by table, store, traffic, drops by reason, what the store costs its card.
   Names that end in bytes or us are sizes in bytes and times in microseconds.
 
     --json      one JSON object; dotted names nest
