@@ -253,7 +253,8 @@ extension ShardLog where Flash: ~Copyable {
       // The rest of it comes with the next read, which begins with it.
       guard start + record.span <= have else { break }
       let data = buffer(slot, start + 64, record.length)
-      guard checksum.of(data) == record.dataChecksum else {
+      // What is longer than this log takes was not written by one like it.
+      guard checksum.of(data) == record.dataChecksum, data.byteCount <= configuration.dataBytesMax else {
         scrub.suspect = segment
         start += record.span
         continue

@@ -63,6 +63,8 @@ extension ShardLog where Flash: ~Copyable {
       heads[stream].previousEnd = segments[newest[stream]].isPartlyUnread ? 0 : segments[newest[stream]].end
     }
     nameUncertified(&report)
+    // Hours are added to it: a medium that says more than anybody has run must not make these sums overflow.
+    poweredStored = min(poweredStored, Self.poweredSecondsMax)
     report.poweredSeconds = poweredStored
     poweredNow = poweredStored
     slotMemory.clear(at: 0, count: window.count == 0 ? 0 : 64)
@@ -367,7 +369,8 @@ extension ShardLog where Flash: ~Copyable {
     while position < uncertifiedUsed {
       if let place = UncertifiedPlace(uncertified[position]) {
         let (segment, offset) = self.place(place.location)
-        let record = header(segment, offset, ahead: 64, &report)
+        // A record with such a key may stand anywhere, and say anything.
+        let record = segment < segments.count ? header(segment, offset, ahead: 64, &report) : nil
         guard let record, record.kind == .shard, record.key.prefix == place.prefix else {
           uncertifiedUsed -= 1
           uncertified[position] = uncertified[uncertifiedUsed]

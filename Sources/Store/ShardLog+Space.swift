@@ -6,6 +6,8 @@ import Wire
 extension ShardLog where Flash: ~Copyable {
   /// How often the powered time is written, in seconds.
   static var poweredStampSeconds: UInt64 { 300 }
+  /// The powered time that is believed at most, in seconds: 35,000 years.
+  static var poweredSecondsMax: UInt64 { 1 << 40 }
 
   /// Says what the accumulated powered time is; it never goes back. Persists it at most every 5 minutes, and lets
   /// go what has expired. O(1) mostly, O(segments) when an hour has passed.

@@ -71,6 +71,31 @@ import Wire
     for offset in 0..<1_024 { expect(target.bytes(at: offset, count: 1)[byte: 0] == 0) }
   }
 
+  /// The last bytes of the largest store are where 64-bit offsets put them, and nowhere that 32 bits of those would.
+  @Test func theEndOf64GiBIsReached() throws {
+    let folder = TemporaryFolder()
+    let source = Region(byteCount: 4_096)
+    let target = Region(byteCount: 4_096)
+    fill(source, 5)
+    var flash = try FileFlash(folder: path(folder.path + "/store"), storeBytes: 64 << 30)
+    let completions = flash.completions
+    let (last, offset) = (UInt32(65_535), UInt32(Limits.segmentBytes - 4_096))
+    expect(flash.isUntouched(segment: last))
+    let answer = flash.append(
+      segment: last, offset: offset, bytes: source.bytes(at: 0, count: 4_096), isSynced: true)
+    expect(finish(answer, completions)?.error == nil)
+    expect(!flash.isUntouched(segment: last))
+    for segment in [last, 4_095, 2_047, 1_023, last - 1_024, last - 4_096, 0] {
+      expect(
+        flash.readWaiting(segment: segment, offset: offset, into: target.mutableBytes(at: 0, count: 4_096)) == nil)
+      let isThere = target.bytes(at: 0, count: 4_096).isEqual(to: source.bytes(at: 0, count: 4_096))
+      expect(isThere == (segment == last))
+    }
+    var status = stat()
+    expect(stat(folder.path + "/store/63.log", &status) == 0 && status.st_size == 1 << 30)
+    expect(blocks(folder.path + "/store/63.log") <= 64)
+  }
+
   @Test func preparingWritesBlocksAndRecyclingKeepsThem() throws {
     let folder = TemporaryFolder()
     let source = Region(byteCount: 4_096)

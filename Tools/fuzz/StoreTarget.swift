@@ -27,14 +27,17 @@ private let bases: [Base] = [
 /// A log and the driver that takes its events; it counts its steps, because nothing may go round for ever.
 private final class Driver {
   let medium: FlashMedium
+  let checksum = Checksum()
   var log: ShardLog<EmulatedFlash>
   private var steps = 0
 
-  init(_ medium: FlashMedium, _ configuration: StoreConfiguration) {
+  /// `number`: how often the medium has been opened before. No seed comes twice: a life whose header is lost gives its
+  /// sequence to another, and the salt alone tells their records apart.
+  init(_ medium: FlashMedium, _ configuration: StoreConfiguration, _ number: UInt64) {
     self.medium = medium
     medium.restart()
     log = ShardLog(flash: medium.device(), configuration: configuration)
-    _ = log.open(seed: (1, 2))
+    _ = log.open(seed: (1, 2 + number))
   }
 
   private func step() {
@@ -75,7 +78,9 @@ private final class Driver {
       while let slot = slot({ $0.loadNext(kind, from: cursor, ticket: 77) }) {
         let record = log.record(in: slot)
         precondition(record.kind == kind && log.bytes(of: slot).byteCount == record.byteCount)
+        let sum = checksum.of(log.bytes(of: slot))
         cursor = log.cursor(after: slot)
+        precondition(sum == storedChecksum(of: record, before: cursor), "a record is not what is on the medium")
         log.free(slot)
         if let again = self.slot({ $0.load(kind, record.key, ticket: 77) }) {
           precondition(log.record(in: again).key == record.key)
@@ -94,11 +99,28 @@ private final class Driver {
     _ = (log.freeBytes, log.spaceReport(), log.wear, log.lifeDays(mediumBytes: 1 << 36, cycles: 1_000))
   }
 
+  /// The checksum of its data that the record before `cursor` has on the medium.
+  private func storedChecksum(of record: LoadedRecord, before cursor: StoreCursor?) -> UInt32? {
+    guard let cursor else { return nil }
+    let total = log.segments.count * Int(log.segmentBytes)
+    let end = cursor.location == 0 ? total : Int(cursor.location) * 64
+    let at = end - Int(LogRecord.span(of: UInt32(record.byteCount))) + 4
+    return medium.image.withUnsafeBytes { RawSpan(_unsafeBytes: $0).loadHalf(at: at) }
+  }
+
   @discardableResult
   func put(_ kind: LogKind, _ key: Digest, _ data: [UInt8], expiryHours: UInt32 = 5_000) -> AppendAnswer {
     log.append(kind, key: key, expiryHours: expiryHours, byteCount: data.count, ticket: 5) { writer in
       data.withUnsafeBytes { writer.bytes(RawSpan(_unsafeBytes: $0)) }
     }
+  }
+
+  /// Whether the shard of `bundle` is there as it was put.
+  func loads(_ bundle: Int) -> Bool {
+    guard let slot = slot({ $0.load(.shard, key(bundle), index: 0, ticket: 77) }) else { return false }
+    let isWhole = log.bytes(of: slot).withUnsafeBytes { Array($0) } == shard(bundle: bundle)
+    log.free(slot)
+    return isWhole
   }
 
   /// Fills some segments and writes over some.
@@ -119,7 +141,7 @@ private final class Driver {
 
 private func lived(_ configuration: StoreConfiguration) -> Base {
   let medium = FlashMedium(geometry: configuration.geometry, pageBytes: 512)
-  let driver = Driver(medium, configuration)
+  let driver = Driver(medium, configuration, 0)
   driver.live(0..<24)
   medium.settle()
   return Base(configuration: configuration, bytes: medium.image)
@@ -170,6 +192,10 @@ private struct Changes: ~Copyable {
     while position < input.count {
       let operation = byte()
       let unit = number(below: bytes.count / 64) * 64
+      if operation & 0xe0 == 0x80 {
+        changeWhole(operation, unit / segmentBytes * segmentBytes)
+        continue
+      }
       switch operation % 8 {
       case 0, 1: bytes[unit + byte() % 64] = UInt8(byte())
       case 2:
@@ -204,6 +230,63 @@ private struct Changes: ~Copyable {
   }
 }
 
+extension Changes {
+  /// Changes something that is right in the segment, and makes it right again: a field of its header, of one of its
+  /// records, of an item of a summary, or the place of a record.
+  private mutating func changeWhole(_ operation: Int, _ segment: Int) {
+    if operation & 3 == 0 {
+      put(value(), at: segment + 8 + byte() % 13 * 4)
+      put(Checksum.finish(sum(segment..<segment + 60)), at: segment + 60)
+      return
+    }
+    let isSummary = operation & 3 == 1
+    let records = stride(from: segment + 64, to: segment + segmentBytes, by: 64).filter {
+      isRecord($0) && (!isSummary || bytes[$0 + 12] == LogKind.summary.rawValue)
+    }
+    guard !records.isEmpty else { return }
+    let record = records[byte() % records.count]
+    switch operation & 3 {
+    case 1:
+      let items = half(at: record + 8) / 8
+      guard items > 0 else { return }
+      put(value(), at: record + 64 + byte() % items * 8 + (operation & 4))
+      correctRecord(record)
+    case 2:
+      put(value(), at: record + 4 + byte() % 15 * 4)
+      correctRecord(record)
+    default:
+      let count = 64 + (half(at: record + 8) + 63) & ~63
+      let target = number(below: (bytes.count - count) / 64 + 1) * 64
+      guard target % segmentBytes >= 64, target % segmentBytes + count <= segmentBytes else { return }
+      bytes.replaceSubrange(target..<target + count, with: Array(bytes[record..<record + count]))
+      correctRecord(target)
+    }
+  }
+
+  /// A number that may be a bound, or any.
+  private mutating func value() -> UInt32 {
+    let chosen = byte()
+    switch chosen % 8 {
+    case 0: return UInt32(chosen / 8)
+    case 1: return UInt32(chosen / 8 * 64)
+    case 2: return UInt32(segmentBytes) &+ UInt32(chosen / 8) &* 64 &- 1_024
+    case 3: return UInt32.max - UInt32(chosen / 8)
+    case 4: return UInt32(1) << UInt32(chosen / 8)
+    default: return UInt32(chosen) | UInt32(byte()) << 8 | UInt32(byte()) << 16 | UInt32(byte()) << 24
+    }
+  }
+
+  /// Whether the header of a record at `offset` is right.
+  private func isRecord(_ offset: Int) -> Bool {
+    let segment = offset / segmentBytes * segmentBytes
+    guard offset + 64 + half(at: offset + 8) <= segment + segmentBytes, bytes[offset + 12] != 0 else {
+      return false
+    }
+    let seeded = checksum.update(sum(segment + 24..<segment + 32), value: UInt32(offset - segment))
+    return Checksum.finish(sum(offset + 4..<offset + 64, from: seeded)) == UInt32(half(at: offset))
+  }
+}
+
 /// Opens an image and does everything with it.
 @Sendable func fuzzStore(_ input: [UInt8]) {
   guard let first = input.first else { return }
@@ -218,7 +301,7 @@ private struct Changes: ~Copyable {
   }
   let medium = FlashMedium(geometry: base.configuration.geometry, pageBytes: 512)
   medium.load(image)
-  let driver = Driver(medium, base.configuration)
+  let driver = Driver(medium, base.configuration, 1)
   driver.settle()
   driver.tellAll()
   driver.live(10_000..<10_008)
@@ -226,10 +309,15 @@ private struct Changes: ~Copyable {
   driver.log.compactNow()
   driver.settle()
   driver.tellAll()
+  // What is taken is found, at once and later. Behind the last sequence there is none.
+  let isTaken = driver.put(.shard, key(20_000), shard(bundle: 20_000), expiryHours: .max - 1) == .queued
+  driver.settle()
+  precondition(!isTaken || driver.loads(20_000), "what was put is not there")
   driver.log.advance(poweredSeconds: max(driver.log.poweredSeconds, 3_600 * 6_000))
   driver.settle()
   medium.cut()
-  let again = Driver(medium, base.configuration)
+  let again = Driver(medium, base.configuration, 2)
   again.settle()
+  precondition(!isTaken || again.log.sequenceNext > SegmentHeader.lastSequence || again.loads(20_000), "lost")
   again.tellAll()
 }
