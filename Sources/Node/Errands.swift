@@ -91,7 +91,7 @@ extension LightNode where Flash: ~Copyable {
 
   /// Takes on a release (`hours` is 0) or a renewal, in its turn: a large file is let go with many of them at once.
   mutating func heardWord(_ bundle: Digest, author: NodeID, hours: UInt32 = 0, at now: Instant) {
-    guard store.holds(.shard, bundle) else { return }
+    guard mayHold(bundle, of: author) else { return }
     addWord(Word(purpose: hours == 0 ? .release : .renew, target: bundle, author: author, hours: hours))
   }
 
@@ -136,12 +136,13 @@ extension LightNode where Flash: ~Copyable {
   private mutating func run(_ row: Int, at now: Instant) {
     let errand = errands[row]
     let wantsCertificate = errand.purpose == .certificate || errand.purpose == .mergeReceipt
+    let isWord = errand.purpose == .release || errand.purpose == .renew
     let key = errand.bundle.isZero ? errand.target : errand.bundle
     let answer: ReadAnswer
     if wantsCertificate {
       answer = store.load(.certificate, key, ticket: Ticket(.findLoad, index: row).rawValue)
-    } else if store.holds(.shard, key) {
-      answer = store.load(.shard, key, ticket: Ticket(.findLoad, index: row).rawValue)
+    } else if store.holds(.shard, key) || isWord && store.mayHold(key) {
+      answer = store.load(.shard, key, recallsAll: isWord, ticket: Ticket(.findLoad, index: row).rawValue)
     } else if errand.bundle.isZero && (errand.purpose == .find || errand.purpose == .acknowledge) {
       answer = store.locate(errand.target, ticket: Ticket(.findLocate, index: row).rawValue)
     } else {

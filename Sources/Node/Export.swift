@@ -65,7 +65,8 @@ extension LightNode where Flash: ~Copyable {
       return
     }
     guard let row = freeExport() else { return fail(.busy, request, client) }
-    let answer = store.load(.certificate, bundle, ticket: Ticket(.exportLoad, index: row).rawValue)
+    let answer = store.load(
+      .certificate, bundle, near: exportedTo, ticket: Ticket(.exportLoad, index: row).rawValue)
     guard answer == .started else { return fail(.busy, request, client) }
     exports[row] = Export(stage: .reading, client: client, request: request, kind: kind)
   }
@@ -73,6 +74,7 @@ extension LightNode where Flash: ~Copyable {
   mutating func exportLoaded(_ ticket: Ticket, slot: Int?) {
     let row = ticket.index
     exports[row].slot = slot
+    if let slot, exports[row].kind == .shard { exportedTo = store.cursor(after: slot) }
     exports[row].stage = .ready
     if exports[row].isForgotten { freeExport(row) }
   }

@@ -309,12 +309,14 @@ extension LightNode where Flash: ~Copyable {
     }
     switch record.kind {
     case .release:
-      guard let release = try? Release(record.body), store.holds(.shard, release.bundle), isSigned(record) else {
+      guard let release = try? Release(record.body), mayHold(release.bundle, of: record.author), isSigned(record) else {
         return
       }
       heardWord(release.bundle, author: record.author, at: now)
     case .renew:
-      guard let renew = try? Renew(record.body), store.holds(.shard, renew.bundle), isSigned(record) else { return }
+      guard let renew = try? Renew(record.body), mayHold(renew.bundle, of: record.author), isSigned(record) else {
+        return
+      }
       heardWord(renew.bundle, author: record.author, hours: renew.storedForHours, at: now)
     case .repairRequest:
       guard let member, let request = try? RepairRequest(record.body), isSigned(record) else { return }
@@ -324,6 +326,11 @@ extension LightNode where Flash: ~Copyable {
       heardAcknowledgement(heard, by: record.author, at: now)
     default: break
     }
+  }
+
+  /// Whether there may be a shard of a bundle by `author`, who decides on it.
+  func mayHold(_ bundle: Digest, of author: NodeID) -> Bool {
+    store.holds(.shard, bundle) || store.authorBytes(author) > 0 && store.mayHold(bundle)
   }
 
   private mutating func isSigned(_ record: borrowing RecordView) -> Bool {
@@ -336,7 +343,7 @@ extension LightNode where Flash: ~Copyable {
 
   /// Lets an own bundle go: here at once, elsewhere by a signed release.
   mutating func releaseOwn(_ bundle: Digest, at now: Instant) {
-    if store.holds(.shard, bundle), store.release(bundle, ticket: 0) == .busy {
+    if store.hasShelf || store.holds(.shard, bundle) && store.release(bundle, ticket: 0) == .busy {
       heardWord(bundle, author: identity.publicKey, at: now)
     }
     announce(.release, bodyBytes: 32, at: now) { Release(bundle: bundle).emit(into: &$0) }

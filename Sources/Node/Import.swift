@@ -197,11 +197,15 @@ extension LightNode where Flash: ~Copyable {
   private mutating func loadOwn(_ slot: Int, at now: Instant) {
     let entry = leaving[slot]
     let count = store.count(.shard, entry.bundle)
-    guard entry.intake.ownMask.nonzeroBitCount < count, entry.intake.nextIndex < entry.redundancy.shards else {
+    let looksFurther = count == 0 && entry.intake.nextIndex == 0 && store.hasShelf && store.mayHold(entry.bundle)
+    guard looksFurther || entry.intake.ownMask.nonzeroBitCount < count,
+      entry.intake.nextIndex < entry.redundancy.shards
+    else {
       return survey(slot, at: now)
     }
     let ticket = Ticket(.intakeLoad, index: slot, generation: UInt8(truncatingIfNeeded: entry.generation))
-    let answer = store.load(.shard, entry.bundle, index: entry.intake.nextIndex, ticket: ticket.rawValue)
+    let answer = store.load(
+      .shard, entry.bundle, index: entry.intake.nextIndex, recallsAll: looksFurther, ticket: ticket.rawValue)
     if answer == .started { leaving[slot].intake.nextIndex += 1 }
     leaving[slot].intake.nextAt = answer == .started ? .never : now + .milliseconds(1)
   }

@@ -86,6 +86,8 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   let missed: Table<Missed>
   var missedNext = 0
   let exports: Table<Export>
+  /// Behind the shard that was exported last: what belongs to it is near.
+  var exportedTo: StoreCursor?
   let holdings = Region(byteCount: LightNode.holdingsBytes)
   var telling = Telling()
   var asking = Asking()

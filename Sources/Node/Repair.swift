@@ -172,7 +172,8 @@ extension LightNode where Flash: ~Copyable {
       guard let isUpgrade = isInNeed(entry, at: now), mend.stage == .idle else { continue }
       scan.nextAt = now + .milliseconds(20)
       for row in 0..<leaving.count where leaving[row].isUsed && leaving[row].bundle == entry.bundle { return }
-      startMend(entry.bundle, isUpgrade: isUpgrade, at: now)
+      let place = store.cursor(of: entry, in: Int(scan.slot))
+      startMend(entry.bundle, near: place, isUpgrade: isUpgrade, at: now)
       return
     }
     scan.cursor = store.cursor(afterNames: Int(scan.slot))
@@ -210,8 +211,11 @@ extension LightNode where Flash: ~Copyable {
 
   // MARK: One bundle
 
-  private mutating func startMend(_ bundle: Digest, isUpgrade: Bool, at now: Instant) {
-    let answer = store.load(.shard, bundle, ticket: Ticket(.mendLoad, index: 0).rawValue)
+  private mutating func startMend(
+    _ bundle: Digest, near place: StoreCursor? = nil, isUpgrade: Bool, at now: Instant
+  ) {
+    let answer = store.load(
+      .shard, bundle, near: place, recallsAll: true, ticket: Ticket(.mendLoad, index: 0).rawValue)
     guard answer == .started else { return }
     mend = Mend()
     mend.stage = .loading

@@ -80,6 +80,9 @@ struct Retrieval: BitwiseCopyable {
   /// search, how many have been handed on.
   var proxy: Int16 = -1
   var nextOfProxy: UInt8 = 0
+  /// How far the own log is searched: where memory says, everywhere, or everywhere because nobody else has it.
+  enum Look: UInt8, BitwiseCopyable { case quick, whole, last }
+  var look = Look.quick
   /// Somebody did not answer in time: from now on all holders are asked at once.
   var isLate = false
   var startedAt = Instant.zero
@@ -118,6 +121,8 @@ extension LightNode where Flash: ~Copyable {
       retrievals[row].bundle = location.bundle
       retrievals[row].startedAt = now
       retrievals[row].deadline = now + (search == nil ? Limits.getTimeout : Limits.searchTimeout)
+      // Who asks for others is asked because these have looked everywhere else.
+      if search != nil || mesh.mateCount == 0 { retrievals[row].look = .whole }
       if let search { retrievals[row].search = Int8(search) }
       startLocal(row, at: now)
       return true
@@ -135,7 +140,7 @@ extension LightNode where Flash: ~Copyable {
 
   private mutating func startLocal(_ row: Int, at now: Instant) {
     let target = retrievals[row].target
-    if retrievals[row].pieceCount > 0 {
+    if retrievals[row].pieceCount > 0, retrievals[row].look != .last {
       loadMore(row, at: now)
       return
     }
@@ -157,15 +162,16 @@ extension LightNode where Flash: ~Copyable {
     retrievals[row].stage = .local
     retrievals[row].nextAt = .never
     let answer: ReadAnswer
-    if !retrievals[row].bundle.isZero && store.holds(.shard, retrievals[row].bundle) {
-      answer = store.load(.shard, retrievals[row].bundle, ticket: ticket(.retrievalLoad, row))
-    } else if !retrievals[row].bundle.isZero {
-      startAsking(row, at: now)
+    let (bundle, look) = (retrievals[row].bundle, retrievals[row].look)
+    if !bundle.isZero, store.holds(.shard, bundle) || look != .quick && store.mayHold(bundle) {
+      answer = store.load(.shard, bundle, ticket: ticket(.retrievalLoad, row))
+    } else if !bundle.isZero {
+      if look == .last { giveUp(row, at: now) } else { startAsking(row, at: now) }
       return
     } else if store.holds(.outbox, target), !retrievals[row].wantsShards {
       answer = store.load(.outbox, target, ticket: ticket(.retrievalLoad, row))
     } else {
-      answer = store.locate(target, ticket: ticket(.retrievalLocate, row))
+      answer = store.locate(target, isQuick: look == .quick, ticket: ticket(.retrievalLocate, row))
     }
     if answer == .busy { retrievals[row].nextAt = now + .milliseconds(1) }
   }
@@ -208,7 +214,9 @@ extension LightNode where Flash: ~Copyable {
 
   mutating func retrievalNotHere(_ ticket: Ticket, at now: Instant) {
     guard isCurrent(ticket) else { return }
-    if retrievals[ticket.index].pieceCount > 0 {
+    if retrievals[ticket.index].look == .last {
+      giveUp(ticket.index, at: now)
+    } else if retrievals[ticket.index].pieceCount > 0 {
       loadMore(ticket.index, at: now)
     } else {
       startAsking(ticket.index, at: now)
@@ -558,6 +566,11 @@ extension LightNode where Flash: ~Copyable {
   }
 
   private mutating func giveUp(_ row: Int, at now: Instant) {
+    if retrievals[row].look == .quick, store.isSearchLong {
+      retrievals[row].look = .last
+      retrievals[row].deadline = now + Limits.shelfTimeout
+      return startLocal(row, at: now)
+    }
     let retrieval = retrievals[row]
     if retrieval.search >= 0 { return searchEnded(row, isFound: false, at: now) }
     if retrieval.wantsShards, retrieval.pieceCount > 0 {

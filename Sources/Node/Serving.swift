@@ -37,7 +37,7 @@ extension LightNode where Flash: ~Copyable {
       return
     }
     let brought = brought(want, for: member, at: now)
-    guard brought == nil ? store.holds(.shard, want.bundle) : brought?.position != nil else {
+    guard brought == nil ? store.mayHold(want.bundle) : brought?.position != nil else {
       sendVerdict(.absent, want.transfer, to: member)
       return
     }
@@ -74,7 +74,8 @@ extension LightNode where Flash: ~Copyable {
       let want = servings[row].want
       let index = want.index == WantShardFrame.anyIndex ? nil : want.index
       let answer = store.load(.shard, want.bundle, index: index, ticket: Ticket(.serve, index: row).rawValue)
-      guard answer == .started else { return }
+      // Another may be in the index, while this one waits for the shelf.
+      guard answer == .started else { continue }
       servings[row].stage = .loading
     }
   }

@@ -126,6 +126,7 @@ extension LightNode where Flash: ~Copyable {
     put("store.free_bytes", store.freeBytes)
     put("store.live_bytes", store.liveBytes)
     put("store.records", UInt64(store.recordCount))
+    put("store.shelved_segments", UInt64(store.shelvedSegments))
     put("store.powered_s", store.poweredSeconds)
     let log = store.statistics
     put("store.shard_bytes", log.shardBytes)

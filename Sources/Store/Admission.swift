@@ -134,18 +134,26 @@ extension ShardLog where Flash: ~Copyable {
       saltState: segments[segment].saltState, checksum)
   }
 
-  /// Removes a live record from the index and from the accounts.
+  /// Removes a live record from the index or the shelf, and from the accounts.
   mutating func forget(
     _ kind: LogKind, span: UInt32, _ fingerprint: UInt64, _ location: LogLocation, author: UInt64?
   ) {
     let (segment, _) = place(location)
-    guard index.remove(fingerprint, location) else { preconditionFailure("only live records are forgotten") }
+    let isRemoved = index.remove(fingerprint, location)
+    if isShelved(kind, span, location) {
+      markDead(location)
+      // A footer may tell of what is not there.
+      guard segments[segment].liveCount > 0 else { return }
+    } else if !isRemoved {
+      preconditionFailure("only live records are forgotten")
+    }
     // A summary may say anything of a record's bytes.
     assert(segments[segment].liveCount > 0)
     segments[segment].liveCount -= 1
     segments[segment].liveBytes -= min(span, segments[segment].liveBytes)
     if kind == .outbox { segments[segment].outboxCount -= 1 }
     if kind == .shard, let author { account.remove(span, from: author) }
+    if segments[segment].liveCount == 0 { unshelve(segment) }
   }
 
   /// Everything that the record acts on has been seen.
@@ -181,7 +189,10 @@ extension ShardLog where Flash: ~Copyable {
       record.kind, record.key.prefix, span: record.span, expiryHours: record.expiryHours, at: admission.location,
       author: author)
     if record.kind == .certificate { dropUncertified(record.key.prefix) }
-    if record.kind == .shard, !holds(.certificate, record.key) { rememberUncertified(record.key, isNew: isNew) }
+    // A shard that comes again changes nothing, and its certificate may be on the shelf.
+    if record.kind == .shard, !admission.hasReplaced, !holds(.certificate, record.key) {
+      rememberUncertified(record.key, isNew: isNew)
+    }
   }
 
   /// Puts a live record into the index and the accounts. `author`: first 8 bytes of a shard's, 0 when not known.
@@ -201,8 +212,10 @@ extension ShardLog where Flash: ~Copyable {
     if kind == .shard, author != 0 { account.add(span, to: author) }
   }
 
-  /// Reads what a shard's data says about itself: its author, and its transactions and names for the segment's footer.
+  /// Reads what a shard's data says about itself: its author, and its transactions and names for the segment's footer,
+  /// whose filter learns the bundle.
   mutating func describe(_ record: LogRecord, _ data: RawSpan, _ segment: Int, _ offset: UInt32) -> UInt64? {
+    if record.kind.isShelvable { filter.insert(record.key.prefix, slot: segments[segment].filterSlot) }
     guard record.kind == .shard else { return nil }
     if let shard = try? ShardView(data) {
       for position in 0..<Int(shard.head.header.transactionCount) {
@@ -225,6 +238,14 @@ extension ShardLog where Flash: ~Copyable {
       // The list is a ring once it is full: the oldest gives way.
       uncertified[uncertifiedOldest] = bundle
       uncertifiedOldest = uncertifiedOldest + 1 == uncertified.count ? 0 : uncertifiedOldest + 1
+    }
+  }
+
+  /// The shard of a bundle that only a footer has told has come again.
+  mutating func moveUncertified(_ place: UncertifiedPlace) {
+    for position in 0..<uncertifiedUsed
+    where uncertified[position].prefix == place.prefix && UncertifiedPlace(uncertified[position]) != nil {
+      uncertified[position] = place.digest
     }
   }
 

@@ -110,6 +110,8 @@ public struct NamesEntry: BitwiseCopyable {
   /// Prefixes of the intended holders' ids, in the order of the shards; `redundancy.shards` of them.
   public let holders: InlineArray<8, UInt64>
 
+  /// Names are told of shards that could be read, which are never smaller.
+  static let shardSpanMin: UInt32 = 256
   /// Bytes of an entry for `shards` shards.
   static func byteCount(shards: Int) -> Int { 52 + shards * 8 }
   static let byteCountMax = byteCount(shards: Limits.shardsMax)

@@ -43,6 +43,8 @@ struct Segment: BitwiseCopyable {
   var unindexedCount: UInt32 = 0
   /// Powered hours at which the last of the others may go.
   var expiryHours: UInt32 = 0
+  /// From this offset on its shards and certificates are not in the index, but on the shelf; `max`: none is.
+  var shelvedFrom = UInt32.max
   /// Where its transaction filter is, when it is in memory.
   var filterSlot: UInt16 = TransactionFilter.noSlot
   var state = SegmentState.blank
@@ -52,6 +54,10 @@ struct Segment: BitwiseCopyable {
   var isPrepared = false
   /// It takes no more records, and has a footer at its end that says so.
   var isSealed = false
+  /// Its transaction filter knows the bundles too.
+  var filterKnowsBundles = true
+  /// No more of it goes to the shelf: its footer cannot be read.
+  var isShelfClosed = false
   /// It was begun by a program that wrote no footers.
   var isOld = false
   /// Something was left in it when it was emptied: not tried again for a while.

@@ -133,6 +133,7 @@ extension ShardLog where Flash: ~Copyable {
   private var canCopy: Bool {
     for group in 0..<2 where groups[group].state == .filling {
       return groups[group].copiedBytes < UInt32(configuration.groupBytes / 2)
+        && (!hasShelf || index.count + pendingEntries < index.capacity)
     }
     return false
   }
@@ -153,16 +154,24 @@ extension ShardLog where Flash: ~Copyable {
   }
 
   /// Whether a record with this key has been appended and not been taken in: a copy that came after it would undo it.
-  private func isPending(_ prefix: UInt64) -> Bool {
+  func isPending(_ prefix: UInt64) -> Bool { findPending(prefix).isThere }
+
+  /// Of each record that has been appended and not been taken in, the bit that the low six of its key's name.
+  func pendingKeys() -> UInt64 { findPending(nil).keys }
+
+  private func findPending(_ prefix: UInt64?) -> (isThere: Bool, keys: UInt64) {
+    var keys: UInt64 = 0
     for group in 0..<2 where groups[group].recordCount > 0 {
       var at = groups[group].walkedBytes
       while at < groups[group].byteCount {
         let header = groupMemory.bytes(at: groupOffset(group) + 64 + Int(at), count: 64)
-        if header.loadWord(at: 24) == prefix { return true }
+        let key = header.loadWord(at: 24)
+        if key == prefix { return (true, keys) }
+        keys |= 1 << (key & 63)
         at += LogRecord.span(of: header.loadHalf(at: 8))
       }
     }
-    return false
+    return (false, keys)
   }
 
   /// Looks whether segments are to be emptied: when one has been begun, when time has passed, when it is asked for.
@@ -246,7 +255,7 @@ extension ShardLog where Flash: ~Copyable {
       }
       let fingerprint = index.fingerprint(record.kind, record.key.prefix)
       let place = location(segment, at)
-      guard record.kind.isIndexed, index.contains(fingerprint, place) else {
+      guard record.kind.isIndexed, isLive(record.kind, record.span, fingerprint, place) else {
         start += record.span
         continue
       }
@@ -271,12 +280,19 @@ extension ShardLog where Flash: ~Copyable {
           record.kind, span: record.span, fingerprint, place,
           author: record.kind == .shard ? shardAuthor(data) : nil)
       } else {
-        guard copy(record, expiryHours: hours, data) else { break }
+        guard list(fingerprint, place), copy(record, expiryHours: hours, data) else { break }
         statistics.copiedBytes += UInt64(record.span)
       }
       start += record.span
     }
     if compaction.segment >= 0 { compaction.position = base + start }
+  }
+
+  /// What is on the shelf enters the index, for its copy to find what it replaces.
+  private mutating func list(_ fingerprint: UInt64, _ place: LogLocation) -> Bool {
+    if index.contains(fingerprint, place) || index.insert(fingerprint, place) { return true }
+    (compaction.segment, compaction.isAsked) = (-1, false)
+    return false
   }
 
   /// Appends the record once more; false when that cannot be now.

@@ -16,6 +16,7 @@ extension ShardLog where Flash: ~Copyable {
     submit()
     if let event = nextSettled() { return event }
     startExpiry()
+    startShelving()
     startCompaction()
     startScrub()
     return nextRead()
@@ -24,7 +25,7 @@ extension ShardLog where Flash: ~Copyable {
   /// Whether `nextEvent` stopped because it had worked enough for one turn, not because there is nothing to do.
   public var hasWork: Bool {
     for slot in 0..<slots.count where slots[slot].hasYielded { return true }
-    if !slots[configuration.readSlots].isUnderWay, isScrubDue || isCompactionDue { return true }
+    if !slots[configuration.readSlots].isUnderWay, isScrubDue || isCompactionDue || isShelvingDue { return true }
     return isExpiryDue && isIdle
   }
 

@@ -133,10 +133,13 @@ extension ShardLog where Flash: ~Copyable {
   }
 
   /// Writes a record's header and pads its data, which stands behind it in the footer's memory.
-  private func emitRecord(_ kind: LogKind, key: Digest, length: UInt32, at start: Int, expiryHours: UInt32 = .max) {
+  private func emitRecord(
+    _ kind: LogKind, key: Digest, length: UInt32, at start: Int, expiryHours: UInt32 = .max, index: UInt8 = 0
+  ) {
     let data = footerMemory.bytes(at: start + 64, count: Int(length))
     let record = LogRecord(
-      dataChecksum: checksum.of(data), length: length, kind: kind, index: 0, key: key, expiryHours: expiryHours)
+      dataChecksum: checksum.of(data), length: length, kind: kind, index: index, key: key,
+      expiryHours: expiryHours)
     record.emit(into: footerMemory.mutableBytes(at: start, count: 64))
     footerMemory.clear(at: start + 64 + Int(length), count: Int(Self.rounded(length) - length))
   }
@@ -160,7 +163,9 @@ extension ShardLog where Flash: ~Copyable {
     var count = page
     if filterCount > 0 {
       footerMemory.write(filter.bytes(slot: segments[head.active].filterSlot), at: base + Int(count) + 64)
-      emitRecord(.filter, key: .zero, length: UInt32(filter.byteCount), at: base + Int(count))
+      emitRecord(
+        .filter, key: .zero, length: UInt32(filter.byteCount), at: base + Int(count),
+        index: segments[head.active].filterKnowsBundles ? 1 : 0)
       count += filterCount
     }
     let trailer = Trailer(
@@ -219,6 +224,7 @@ extension ShardLog where Flash: ~Copyable {
     wearToday.ownBytes += UInt64(head.pageBytes)
     if head.isSealing {
       segments[segment].isSealed = true
+      shelving.isExhausted = false
       return abandon(stream)
     }
     heads[stream].position = head.pageOffset + head.pageBytes

@@ -38,11 +38,18 @@ extension ShardLog where Flash: ~Copyable {
     while let entry = NamesEntry(bytes.extracting(min(position, bytes.byteCount)..<bytes.byteCount)) {
       position += entry.byteCount
       guard entry.unit < unitsPerSegment,
-        index.contains(index.fingerprint(.shard, entry.bundle.prefix), first + entry.unit)
+        isLive(
+          .shard, NamesEntry.shardSpanMin, index.fingerprint(.shard, entry.bundle.prefix), first + entry.unit)
       else { continue }
       return entry
     }
     return nil
+  }
+
+  /// The place of a shard whose names the slot holds.
+  public func cursor(of entry: NamesEntry, in slot: Int) -> StoreCursor {
+    precondition(slots[slot].phase == .held && entry.unit < unitsPerSegment)
+    return StoreCursor(location: location(Int(slots[slot].segment), 0) + entry.unit, segmentsLeft: 0)
   }
 
   /// The place behind the names that the slot holds.
@@ -205,7 +212,8 @@ extension ShardLog where Flash: ~Copyable {
       }
       let isWanted =
         record.kind == .shard
-        && index.contains(index.fingerprint(.shard, record.key.prefix), location(segment, position))
+        && isLive(
+          .shard, record.span, index.fingerprint(.shard, record.key.prefix), location(segment, position))
       let needed = isWanted ? min(record.span, UInt32(64 + Limits.shardHeadBytes)) : 64
       guard covers(slot, position, needed) else {
         want(slot, segment, position, Self.windowBytes)

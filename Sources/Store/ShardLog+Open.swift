@@ -255,6 +255,7 @@ extension ShardLog where Flash: ~Copyable {
     if segments[segment].filterSlot != TransactionFilter.noSlot {
       if trailer.filter != 0, let filter = footerRecord(.filter, segment, trailer.filter, &report) {
         self.filter.load(filter.data, slot: segments[segment].filterSlot)
+        segments[segment].filterKnowsBundles = filter.record.index == 1
       } else {
         filter.fill(slot: segments[segment].filterSlot)
       }
@@ -284,6 +285,7 @@ extension ShardLog where Flash: ~Copyable {
     segments[segment].isSealed = true
     while count > 0 {
       count -= 1
+      makeIndexRoom(configuration.itemsBytesMax / 16, except: segment, &report)
       guard
         let page = kept[count] > 0
           ? keptRecord(kept[count]) : footerRecord(.summary, segment, pages[count], &report)
@@ -299,14 +301,58 @@ extension ShardLog where Flash: ~Copyable {
     return true
   }
 
-  /// Does what a summary of the segment says, in its order.
+  /// Puts the segments that were sealed longest ago on the shelf until `count` entries fit the index.
+  private mutating func makeIndexRoom(_ count: Int, except excepted: Int, _ report: inout OpenReport) {
+    while index.count + count > index.capacity, let segment = nextToShelve(except: excepted) {
+      let page = firstPage(segment) ?? trailer(of: segment, &report)?.summary ?? 0
+      guard let found = footerRecord(.summary, segment, page, &report), SummaryKey(found.record).previous < page
+      else {
+        segments[segment].isShelfClosed = true
+        continue
+      }
+      shelve(found.data, SummaryKey(found.record), segment)
+    }
+  }
+
+  /// Brings what is on the shelf with this key into the index.
+  private mutating func recallWaiting(_ prefix: UInt64, _ report: inout OpenReport) {
+    for segment in 0..<segments.count where mayBeShelved(prefix, in: segment) {
+      guard let trailer = trailer(of: segment, &report) else { continue }
+      if segments[segment].filterSlot == TransactionFilter.noSlot,
+        let filter = footerRecord(.filter, segment, trailer.filter, &report), filter.record.index == 1,
+        !TransactionFilter.mayContain(prefix, in: filter.data)
+      {
+        continue
+      }
+      var summary = trailer.summary
+      while summary != 0, let page = footerRecord(.summary, segment, summary, &report) {
+        var at = 0
+        while let item = SummaryItem(page.data.extracting(at..<page.data.byteCount)) {
+          at += Int(item.byteCount)
+          guard item.isShelvable(unitsPerSegment), item.word == prefix else { continue }
+          let fingerprint = index.fingerprint(item.kind, prefix)
+          let place = location(segment, item.place * 64)
+          if isLive(item.kind, item.span, fingerprint, place) { recall(item.kind, prefix, item.span, place) }
+        }
+        let previous = SummaryKey(page.record).previous
+        summary = previous < summary ? previous : 0
+      }
+    }
+  }
+
+  /// Does what a summary of the segment says, in its order; `isScanned`: its own records have been taken in one by one, and
+  /// only what they did to others is to be done.
   private mutating func apply(
-    _ items: RawSpan, expiryHours: UInt32, _ segment: Int, _ report: inout OpenReport
+    _ items: RawSpan, expiryHours: UInt32, _ segment: Int, isScanned: Bool = false, _ report: inout OpenReport
   ) {
     var at = 0
+    var ended: UInt64?
     while let item = SummaryItem(items.extracting(at..<items.byteCount)) {
       at += Int(item.byteCount)
+      let isAgain = item.code == .entry && item.kind == .shard && item.word == ended
+      if !isAgain { dropUncertifiedShard(&ended) }
       switch item.code {
+      case .entry where isScanned: continue
       case .entry:
         guard item.place < unitsPerSegment, item.place > 0,
           item.span >= 64, item.span <= LogRecord.span(of: UInt32(LogRecord.dataBytesMax)),
@@ -320,7 +366,11 @@ extension ShardLog where Flash: ~Copyable {
         let before = index.count
         enter(item.kind, item.word, span: item.span, expiryHours: expiryHours, at: place, author: item.author)
         if index.count == before { report.unindexed += 1 }
-        if item.kind == .shard, index.find(index.fingerprint(.certificate, item.word)) == 0 {
+        if isAgain {
+          // It is in the list if it was, and its certificate may be on the shelf.
+          moveUncertified(UncertifiedPlace(prefix: item.word, location: place))
+          ended = nil
+        } else if item.kind == .shard, index.find(index.fingerprint(.certificate, item.word)) == 0 {
           rememberUncertified(UncertifiedPlace(prefix: item.word, location: place).digest, isNew: isFirst)
         } else if item.kind == .certificate {
           dropUncertified(item.word)
@@ -338,12 +388,20 @@ extension ShardLog where Flash: ~Copyable {
         }
         if target.segment != segment { segments[segment].pin(on: segments[target.segment].sequence) }
         let fingerprint = index.fingerprint(item.kind, item.word)
-        guard index.contains(fingerprint, item.place) else { continue }
+        guard isLive(item.kind, item.span, fingerprint, item.place) else { continue }
         forget(
           item.kind, span: item.span, fingerprint, item.place, author: item.author == 0 ? nil : item.author)
-        if item.kind == .shard, index.find(fingerprint) == 0 { dropUncertified(item.word) }
+        if item.kind == .shard { ended = item.word }
       }
     }
+    dropUncertifiedShard(&ended)
+  }
+
+  /// A shard has ended, and has not come again at once.
+  private mutating func dropUncertifiedShard(_ ended: inout UInt64?) {
+    guard let word = ended else { return }
+    ended = nil
+    if index.find(index.fingerprint(.shard, word)) == 0 { dropUncertified(word) }
   }
 
   /// What the footer of a sealed segment says of the record at `offset`. O(bytes of its summaries).
@@ -401,6 +459,7 @@ extension ShardLog where Flash: ~Copyable {
       heads[continuing].active = segment
     }
     while offset + 64 <= limit {
+      makeIndexRoom(1, except: segment, &report)
       let found = header(segment, offset, &report)
       let record = found.flatMap { $0.generation >= generationMax ?? 0 ? $0 : nil }
       if let record, take(record, segment, offset, &report) {
@@ -487,9 +546,13 @@ extension ShardLog where Flash: ~Copyable {
     let whole = read(segment, offset, record.span, &report)
     let data = whole.extracting(64..<64 + Int(record.length))
     guard checksum.of(data) == record.dataChecksum else { return false }
+    if record.kind == .summary, !segments[segment].isSalvaged {
+      apply(data, expiryHours: record.expiryHours, segment, isScanned: true, &report)
+    }
     if record.kind.isFooter { return true }
     report.records += 1
     if segments[segment].isSalvaged, !record.kind.hasData { return true }
+    if record.kind == .released || record.kind == .renewed { recallWaiting(record.key.prefix, &report) }
     let before = index.count
     let author = describe(record, data, segment, offset)
     admit(record, at: location(segment, offset), author: author)

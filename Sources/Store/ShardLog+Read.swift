@@ -37,6 +37,10 @@ struct ReadSlot: BitwiseCopyable {
     case scrub
     /// Empty a segment.
     case compact
+    /// Look on the shelf for what is to be loaded.
+    case recall
+    /// Put a segment on the shelf.
+    case shelve
   }
   /// What is to be read next for names.
   enum NamesStage: UInt8, BitwiseCopyable { case begin, trailer, summary, names, walk }
@@ -56,6 +60,14 @@ struct ReadSlot: BitwiseCopyable {
   /// Powered hour before which what is stored is passed over.
   var sinceHour: UInt32 = 0
   var match: UInt32 = 0
+  /// Loads: where on the shelf to look first, whether it has been looked there, and whether for everything with the key.
+  var near: LogLocation = 0
+  /// See `near`.
+  var hasRecalled = false
+  /// See `near`.
+  var recallsAll = false
+  /// Looking for a transaction: filters that are not in memory are passed over, and their segments.
+  var isQuick = false
   /// Where the buffer's first byte is from.
   var segment: Int32 = 0
   var offset: UInt32 = 0
@@ -86,36 +98,45 @@ extension ShardLog where Flash: ~Copyable {
 
   /// Reads a record by its key; `index` nil takes any. Ends with `.loaded`, `.absent`, `.rotten` or
   /// `.unreadable`. One device read for most records.
-  public mutating func load(_ kind: LogKind, _ key: Digest, index shardIndex: UInt8? = nil, ticket: StoreTicket)
-    -> ReadAnswer
-  {
+  ///
+  /// What is not in the index is looked for on the shelf, at `near` first and then in the segments whose filter says yes;
+  /// filters that are not in memory are read, at most `probesPerSecond`. What is found is in the index for a while.
+  /// `recallsAll`: so are all shards and certificates of the bundle, to be released or renewed.
+  public mutating func load(
+    _ kind: LogKind, _ key: Digest, index shardIndex: UInt8? = nil, near: StoreCursor? = nil,
+    recallsAll: Bool = false, ticket: StoreTicket
+  ) -> ReadAnswer {
     precondition(isOpen)
     guard let slot = freeSlot() else { return .busy }
+    if isRecallBusy(), recallsAll || kind.isShelvable && !holds(kind, key) { return .busy }
     slots[slot] = ReadSlot()
     slots[slot].purpose = .load
     slots[slot].ticket = ticket
     slots[slot].kind = kind
     slots[slot].key = key
     slots[slot].shardIndex = shardIndex
+    slots[slot].near = near?.location ?? location(max(heads[0].active, 0), 0)
+    slots[slot].recallsAll = recallsAll
     slots[slot].phase = .arrived
-    slots[slot].have = 0
+    if hasShelf, recallsAll { startRecall(slot) }
     return .started
   }
 
-  /// Looks for a shard that lists `transaction`, in the segments whose filter says yes, the one being written
-  /// first. Ends with `.located` or `.absent`; pass the event's cursor to look further. Outbox records are found
+  /// Looks for a shard that lists `transaction` or whose bundle it is, in the segments whose filter says yes, the one being
+  /// written first; `isQuick` only in those whose filter is in memory. Ends with `.located` or `.absent`; pass the event's cursor to look further. Outbox records are found
   /// by `load(.outbox, id)`.
   ///
   /// One device read per record of such a segment; 1.8 % of the other full segments are walked in vain. A filter that is
   /// not in memory is one read, and at most `probesPerSecond` of them are made: the rest waits.
-  public mutating func locate(_ transaction: Digest, from cursor: StoreCursor? = nil, ticket: StoreTicket)
-    -> ReadAnswer
-  {
+  public mutating func locate(
+    _ transaction: Digest, from cursor: StoreCursor? = nil, isQuick: Bool = false, ticket: StoreTicket
+  ) -> ReadAnswer {
     precondition(isOpen)
     guard let slot = freeSlot() else { return .busy }
     slots[slot] = ReadSlot()
     slots[slot].ticket = ticket
     slots[slot].key = transaction
+    slots[slot].isQuick = isQuick
     startWalk(slot, .locate, from: cursor, first: max(heads[0].active, 0))
     return .started
   }
@@ -207,7 +228,7 @@ extension ShardLog where Flash: ~Copyable {
   /// backwards.
   private func following(_ segment: Int, _ purpose: ReadSlot.Purpose) -> Int {
     let last = segments.count - 1
-    if purpose == .locate { return segment == 0 ? last : segment - 1 }
+    if purpose == .locate || purpose == .recall { return segment == 0 ? last : segment - 1 }
     return segment == last ? 0 : segment + 1
   }
 
@@ -245,10 +266,11 @@ extension ShardLog where Flash: ~Copyable {
       switch slots[slot].purpose {
       case .load: event = advanceLoad(slot)
       case .take: event = advanceTake(slot)
-      case .locate, .next, .expire, .name: event = advanceWalk(slot)
+      case .locate, .next, .expire, .name, .recall: event = advanceWalk(slot)
       case .names: event = advanceNames(slot)
       case .scrub: event = advanceScrub(slot)
       case .compact: event = advanceCompaction(slot)
+      case .shelve: event = advanceShelving(slot)
       }
       if let event { return event }
       guard slots[slot].isUnderWay else { return nil }
@@ -352,6 +374,10 @@ extension ShardLog where Flash: ~Copyable {
     }
     let next = index.find(fingerprint, match: slots[slot].match)
     guard next != 0 else {
+      if hasShelf, read.kind.isShelvable, !read.hasRecalled {
+        startRecall(slot)
+        return nil
+      }
       if let error = slots[slot].wasUnreadable { return finish(slot, .unreadable(read.ticket, error)) }
       return finish(slot, slots[slot].wasRotten ? .rotten(read.ticket) : .absent(read.ticket))
     }
@@ -418,8 +444,10 @@ extension ShardLog where Flash: ~Copyable {
     guard segments[segment].state == .used, segments[segment].liveCount > 0 else { return false }
     switch slots[slot].purpose {
     case .locate:
-      return segments[segment].stream == 0
-        && filter.mayContain(slots[slot].key.prefix, slot: segments[segment].filterSlot)
+      guard segments[segment].stream == 0 else { return false }
+      if slots[slot].isQuick, segments[segment].filterSlot == TransactionFilter.noSlot { return false }
+      return filter.mayContain(slots[slot].key.prefix, slot: segments[segment].filterSlot)
+    case .recall: return mayBeShelved(slots[slot].key.prefix, in: segment)
     case .next where slots[slot].kind == .outbox: return segments[segment].outboxCount > 0
     default: return true
     }
@@ -461,7 +489,8 @@ extension ShardLog where Flash: ~Copyable {
         continue
       }
       guard covers(slot, position, 64) else {
-        want(slot, segment, position, Self.windowBytes)
+        let isDense = slots[slot].purpose == .recall
+        want(slot, segment, position, isDense ? UInt32(configuration.slotBytes) : Self.windowBytes)
         return nil
       }
       let start = position - slots[slot].offset
@@ -484,6 +513,10 @@ extension ShardLog where Flash: ~Copyable {
       if slots[slot].purpose == .take { return nil }
     }
     let ended = slots[slot]
+    if ended.purpose == .recall {
+      endRecall(slot)
+      return nil
+    }
     slots[slot] = ReadSlot()
     return ended.purpose == .expire ? nil : .absent(ended.ticket)
   }
@@ -500,14 +533,15 @@ extension ShardLog where Flash: ~Copyable {
     case .locate: return UInt32(Limits.shardHeadBytes + Limits.bundleTransactionsMax * 8)
     case .expire: return 64
     case .name: return UInt32(Limits.bundleHeaderBytes)
-    case .load, .take, .next, .names, .scrub, .compact: return 0
+    case .load, .take, .next, .names, .scrub, .compact, .recall, .shelve: return 0
     }
   }
 
   /// Whether the walk must read the filter of its segment before its records.
   private func asksFilter(_ slot: Int) -> Bool {
     let segment = segments[Int(slots[slot].segment)]
-    return slots[slot].purpose == .locate && !slots[slot].hasAskedFilter && segment.isSealed
+    let purpose = slots[slot].purpose
+    return (purpose == .locate || purpose == .recall) && !slots[slot].hasAskedFilter && segment.isSealed
       && segment.filterSlot == TransactionFilter.noSlot
   }
 
@@ -519,7 +553,7 @@ extension ShardLog where Flash: ~Copyable {
       let record = LogRecord(
         bytes.extracting(0..<64), at: at, segmentBytes: segmentBytes,
         saltState: segments[Int(slots[slot].segment)].saltState, checksum),
-      record.kind == .filter, Int(record.length) == filter.byteCount
+      record.kind == .filter, Int(record.length) == filter.byteCount, slots[slot].purpose == .locate || record.index == 1
     else { return true }
     let stored = bytes.extracting(64..<64 + filter.byteCount)
     return checksum.of(stored) != record.dataChecksum
@@ -538,10 +572,13 @@ extension ShardLog where Flash: ~Copyable {
   private mutating func visit(_ slot: Int, _ record: LogRecord, _ at: LogLocation, _ data: RawSpan) -> StoreEvent? {
     guard record.kind.isIndexed else { return nil }
     let fingerprint = index.fingerprint(record.kind, record.key.prefix)
-    guard index.contains(fingerprint, at) else { return nil }
+    guard isLive(record.kind, record.span, fingerprint, at) else { return nil }
     switch slots[slot].purpose {
     case .locate:
-      guard record.kind == .shard, lists(slots[slot].key.prefix, data) else { return nil }
+      guard record.kind == .shard, record.key == slots[slot].key || lists(slots[slot].key.prefix, data) else {
+        return nil
+      }
+      recall(record.kind, record.key.prefix, record.span, at)
       let next = cursor(slot, slots[slot].position)
       return finish(slot, .located(slots[slot].ticket, bundle: record.key, cursor: next))
     case .next:
@@ -564,7 +601,15 @@ extension ShardLog where Flash: ~Copyable {
       else { return nil }
       let next = cursor(slot, slots[slot].position)
       return finish(slot, .located(slots[slot].ticket, bundle: record.key, cursor: next))
-    case .load, .take, .names, .scrub, .compact: return nil
+    case .recall:
+      guard record.key == slots[slot].key else { return nil }
+      recall(record.kind, record.key.prefix, record.span, at)
+      let isWanted =
+        record.kind == slots[slot].kind
+        && (slots[slot].shardIndex == nil || slots[slot].shardIndex == record.index)
+      if isWanted, !slots[slot].recallsAll { slots[slot].segmentsLeft = 0 }
+      return nil
+    case .load, .take, .names, .scrub, .compact, .shelve: return nil
     }
   }
 

@@ -273,7 +273,7 @@ extension ShardLog where Flash: ~Copyable {
       scrub.taken += item.byteCount
       guard item.code == .entry, item.place > 0, item.place < unitsPerSegment,
         item.span >= 64, item.span <= min(UInt32(configuration.slotBytes), segmentBytes - item.place * 64),
-        index.contains(index.fingerprint(item.kind, item.word), location(scrub.segment, item.place * 64))
+        isStillLive(item)
       else { continue }
       scrub.batch[scrub.batchCount] = item
       scrub.batchCount += 1
@@ -293,7 +293,7 @@ extension ShardLog where Flash: ~Copyable {
   }
 
   private func isStillLive(_ item: SummaryItem) -> Bool {
-    index.contains(index.fingerprint(item.kind, item.word), location(scrub.segment, item.place * 64))
+    isLive(item.kind, item.span, index.fingerprint(item.kind, item.word), location(scrub.segment, item.place * 64))
   }
 
   private mutating func takeScrubbed(_ slot: Int, isRead: Bool) -> StoreEvent? {
@@ -378,7 +378,9 @@ extension ShardLog where Flash: ~Copyable {
       guard start + record.span <= slots[slot].have else { break }
       start += record.span
       let fingerprint = index.fingerprint(record.kind, record.key.prefix)
-      guard record.kind.isIndexed, index.contains(fingerprint, location(scrub.segment, at)) else { continue }
+      guard record.kind.isIndexed, isLive(record.kind, record.span, fingerprint, location(scrub.segment, at)) else {
+        continue
+      }
       statistics.scrubbedBytes += UInt64(record.span)
       statistics.scrubbedRecords += 1
       let data = buffer(slot, start - record.span + 64, record.length)
@@ -397,6 +399,11 @@ extension ShardLog where Flash: ~Copyable {
   /// A stretch without records has ended: what the index has there is lost. One of it can be named.
   private mutating func closeHole(at end: UInt32, before next: LogRecord?) -> StoreEvent? {
     guard scrub.hole != 0 else { return nil }
+    guard segments[scrub.segment].shelvedFrom == .max else {
+      // What of the shelf was there only the footer knew.
+      scrub.hole = 0
+      return next.map { .damaged(Damage(kind: nil, index: 0, key: Bytes32(word: $0.previousPrefix))) }
+    }
     let first = location(scrub.segment, 0)
     let lost = index.removeAll(in: first + scrub.hole / 64..<first + end / 64)
     scrub.hole = 0

@@ -172,9 +172,11 @@ extension ShardLog where Flash: ~Copyable {
       segments[segment].expiryHours = poweredHour + 1
       return
     }
+    let isShelved = segments[segment].shelvedFrom != .max
+    unshelve(segment)
     let first = UInt32(segment) * unitsPerSegment
     let removed = index.removeAll(in: first..<first + unitsPerSegment)
-    assert(removed == Int(segments[segment].liveCount))
+    assert(isShelved || removed == Int(segments[segment].liveCount))
     segments[segment].liveCount = 0
     segments[segment].liveBytes = 0
   }

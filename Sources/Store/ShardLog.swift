@@ -66,6 +66,11 @@ public struct ShardLog<Flash: FlashDevice & ~Copyable>: ~Copyable {
   var firstReadBytes: UInt32 = 4_096
   var scrub = Scrub()
   var compaction = Compaction()
+  var shelving = Shelving()
+  /// What lookups have brought back into the index: a ring.
+  let recalled: Table<Recalled>
+  /// A bit for each 256 bytes of the store: whether a record that begins there is dead, where it is on the shelf.
+  let deadMarks: Region
   /// Whether the scrub is to wait: whoever repairs what it finds has enough to do.
   public var isScrubPaused = false
   /// Filters that may be read from footers in this second.
@@ -121,6 +126,9 @@ public struct ShardLog<Flash: FlashDevice & ~Copyable>: ~Copyable {
     tickets = Table(zeroed: 2 * configuration.groupRecords)
     slotMemory = Region(byteCount: (configuration.readSlots + 1) * configuration.slotBytes)
     slots = Table(repeating: ReadSlot(), count: configuration.readSlots + 1)
+    deadMarks = Region(byteCount: segmentCount * configuration.marksPerSegment)
+    recalled = Table(
+      repeating: Recalled(), count: Shelving.recalledMax(indexSlots: configuration.indexSlots))
     uncertified = Table(repeating: Digest(), count: configuration.uncertifiedMax)
     damages = Table(repeating: Damage(kind: nil, index: 0, key: .zero), count: configuration.damagesMax)
   }
@@ -161,14 +169,18 @@ public struct ShardLog<Flash: FlashDevice & ~Copyable>: ~Copyable {
   /// so many. O(authors).
   public func authorBytes(_ author: NodeID) -> UInt64 { account.bytes(of: author.prefix) }
 
-  /// Live records in the index.
-  public var recordCount: Int { index.count }
+  /// Live records. O(segments).
+  public var recordCount: Int {
+    var count = 0
+    for segment in 0..<segments.count { count += Int(segments[segment].liveCount) }
+    return count
+  }
 
   /// Whether there is probably such a record: wrongly yes for one key in 480,000 when the default index is full,
-  /// never wrongly no. O(1).
+  /// wrongly no only for what is on the shelf, which `mayHold` knows of. O(1).
   public func holds(_ kind: LogKind, _ key: Digest) -> Bool { index.find(index.fingerprint(kind, key.prefix)) != 0 }
 
-  /// How many such records there probably are: of a bundle that came by hand there may be several shards.
+  /// How many such records there probably are in the index: of a bundle that came by hand there may be several shards.
   public func count(_ kind: LogKind, _ key: Digest) -> Int {
     var count: UInt32 = 0
     while index.find(index.fingerprint(kind, key.prefix), match: count) != 0 { count += 1 }

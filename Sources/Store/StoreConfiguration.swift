@@ -58,6 +58,8 @@ import Wire
   }
   /// Bytes of all streams' footers.
   var footerBytes: Int { streamCount * streamFooterBytes }
+  /// Bytes of the marks of what is dead in a segment that is on the shelf: a bit for each 256 bytes.
+  var marksPerSegment: Int { (geometry.segmentBytes / 64 / Int(LogKind.shelfUnits) + 7) / 8 }
   /// Bytes of a read slot: a whole record.
   var slotBytes: Int { Int(LogRecord.span(of: UInt32(LogRecord.dataBytesMax))) }
   /// Records that fit one group.
@@ -89,7 +91,7 @@ import Wire
 }
 
 /// The rows of the store's memory plan.
-public typealias StorePlan = InlineArray<6, StorePlanRow>
+public typealias StorePlan = InlineArray<7, StorePlanRow>
 
 extension StoreConfiguration {
   /// What the store will reserve, before anything is reserved. O(1).
@@ -100,11 +102,13 @@ extension StoreConfiguration {
     let small =
       authorsMax * MemoryLayout<AuthorAccount.Row>.stride + uncertifiedMax * 32
       + damagesMax * MemoryLayout<Damage>.stride + Checksum.tableBytes + 128
+      + Shelving.recalledMax(indexSlots: indexSlots) * MemoryLayout<Recalled>.stride
     let filters = filterSlots * Self.bytesPerFilter(segmentBytes: geometry.segmentBytes)
     return [
       StorePlanRow(name: "log groups", byteCount: UInt64(groups)),
       StorePlanRow(name: "log reads", byteCount: UInt64(slots)),
       StorePlanRow(name: "record index", byteCount: UInt64(indexSlots) * 8),
+      StorePlanRow(name: "shelf marks", byteCount: UInt64(geometry.segmentCount * marksPerSegment)),
       StorePlanRow(name: "transaction filters", byteCount: UInt64(filters)),
       StorePlanRow(name: "segments", byteCount: UInt64(segments)),
       StorePlanRow(name: "store accounts", byteCount: UInt64(small)),

@@ -8,7 +8,7 @@ import Wire
 /// Location of a record: 30 bits, in units of 64 bytes from the start of the store. 0 is no record.
 typealias LogLocation = UInt32
 
-/// The index of live records.
+/// The index of live records, but for those that are shelved; see ShardLog+Shelf.swift.
 struct StoreIndex: ~Copyable {
   private static let fingerprintBits: UInt64 = 34
   private static let locationBits: UInt64 = 30
@@ -24,8 +24,10 @@ struct StoreIndex: ~Copyable {
     slots = Table(zeroed: slotCount)
   }
 
-  /// Entries that fit: seven eighths of the slots, so that probing stays short.
+  /// Entries that records may take: seven eighths of the slots, so that probing stays short.
   var capacity: Int { slots.count / 8 * 7 }
+  /// Entries that fit, with those that lookups have brought back from the shelf.
+  var ceiling: Int { min(slots.count - 1, capacity + max(16, slots.count / 16)) }
 
   /// Sets the key of the fingerprints, while the index is empty. A secret key keeps others from making ids that
   /// collide.
@@ -83,7 +85,7 @@ struct StoreIndex: ~Copyable {
   mutating func insert(_ fingerprint: UInt64, _ location: LogLocation) -> Bool {
     precondition(location != 0 && location < 1 << StoreIndex.locationBits)
     assert(!contains(fingerprint, location))
-    guard count < capacity else { return false }
+    guard count < ceiling else { return false }
     var slot = home(fingerprint)
     while slots[slot] != 0 { slot = following(slot) }
     slots[slot] = StoreIndex.entry(fingerprint, location)

@@ -4,7 +4,7 @@
 
 import Wire
 
-/// Filters over the 8-byte prefixes of transaction ids. Ids are digests, so their bits serve as hashes once they are
+/// Filters over the 8-byte prefixes of transaction and bundle ids. Ids are digests, so their bits serve as hashes once they are
 /// mixed with odd constants.
 struct TransactionFilter: ~Copyable {
   /// What a segment without filter in memory has for a slot.

@@ -375,8 +375,11 @@ public enum Limits {
   public static let findFor = Interval.milliseconds(500)
   /// See `findFor`.
   public static let findEvery = Interval.milliseconds(130)
-  /// A get of an id that nobody knows is answered by then.
+  /// A get of an id that nobody knows is answered by then, and `shelfTimeout` later where the own log knows more than memory
+  /// does.
   public static let getTimeout = Interval.milliseconds(2_500)
+  /// How long a get looks in the own log for what is neither in memory nor in the mesh.
+  public static let shelfTimeout = Interval.seconds(1)
   /// A get whose shards are on their way is given up by then.
   public static let getTimeoutMax = Interval.seconds(15)
   /// A bundle that stays refused fails by then: within 30 s a client has also let go of what was stored before.

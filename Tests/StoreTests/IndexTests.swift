@@ -53,6 +53,10 @@ import Wire
     }
     // 3,584 balls in 4,096 bins hit 4,096 (1 − e^(−7/8)) = 2,388 of them.
     #expect(homes.count > 2_250 && homes.count < 2_520)
+    while index.count < index.ceiling {
+      let inserted = index.insert(UInt64(index.count), 1)
+      #expect(inserted)
+    }
     let full = index.insert(1, 99_999)
     #expect(!full)
   }

@@ -98,17 +98,22 @@ import Wire
   }
 
   /// One random life of `steps` steps with cuts and crashes.
-  static func randomLife(seed: UInt64, steps: Int) -> (cuts: Int, rig: Rig) {
+  static func randomLife(seed: UInt64, steps: Int, _ configuration: StoreConfiguration? = nil) -> (
+    cuts: Int, rig: Rig
+  ) {
     var random = SplitMix(seed: seed)
     let segments = [2, 3, 4, 6, 9][random.below(5)]
+    let sliceBytesMax = configuration == nil ? 1_200 : 200
     let rig = Rig(
-      smallConfiguration(segments: segments), pageBytes: [64, 512, 4_096][random.below(3)], seed: seed * 1_000)
+      configuration ?? smallConfiguration(segments: segments), pageBytes: [64, 512, 4_096][random.below(3)],
+      seed: seed * 1_000)
     func shuffleTimings() {
       rig.medium.appendTiming = random.chance(50) ? .ready : .later
       rig.medium.readTiming = random.chance(50) ? .ready : .later
       rig.medium.prepareTiming = random.chance(50) ? .ready : .later
     }
     shuffleTimings()
+    rig.medium.syncsAllSegments = configuration != nil
     rig.medium.tearOfUnsynced = [.nothing, .everything, .mask(seed), .pages(2)][Int(seed % 4)]
     var cuts = 0
     var bundles: [Int] = []
@@ -124,7 +129,7 @@ import Wire
         guard !rig.fates.contains(where: { $0.key.key == key(bundle) && $0.value.endSubmitted }) else { break }
         let expiry = random.chance(50) ? UInt32.max - 1 : rig.hour + UInt32(random.below(30))
         if rig.putShard(
-          bundle, index: index, author: key(-1 - random.below(3)), sliceBytes: 1 + random.below(1_200),
+          bundle, index: index, author: key(-1 - random.below(3)), sliceBytes: 1 + random.below(sliceBytesMax),
           expiry: expiry) == .queued
         {
           bundles.append(bundle)

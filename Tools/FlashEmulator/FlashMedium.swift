@@ -75,6 +75,8 @@ public final class FlashMedium {
   public var tearOfFailure = FlashTear.nothing
   /// What a cut leaves of each write that was not to be synced and that no later sync has reached.
   public var tearOfUnsynced = FlashTear.nothing
+  /// Whether a sync reaches what was written to other segments, as when all are in one file.
+  public var syncsAllSegments = false
   /// Cuts the power in the middle of the append with this number, counted from 0.
   public var cutAtAppend: Int?
   /// What that cut leaves.
@@ -183,6 +185,7 @@ public final class FlashMedium {
 
   /// A copy of what survives a cut.
   public var image: [UInt8] { stored }
+  public var readableImage: [UInt8] { readable }
 
   /// Puts bytes on the medium, as from another life.
   public func load(_ image: [UInt8]) {
@@ -237,10 +240,10 @@ public final class FlashMedium {
   }
 
   private func storeUnsynced(_ segment: Int) {
-    for write in unsynced where write.segment == segment {
+    for write in unsynced where syncsAllSegments || write.segment == segment {
       store(write.bytes, write.segment, write.offset, .everything)
     }
-    unsynced.removeAll { $0.segment == segment }
+    unsynced.removeAll { syncsAllSegments || $0.segment == segment }
   }
 
   private func store(_ bytes: [UInt8], _ segment: Int, _ offset: Int, _ tear: FlashTear) {
