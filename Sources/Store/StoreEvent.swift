@@ -14,7 +14,7 @@ public enum AppendAnswer: Equatable, BitwiseCopyable, Sendable {
   case full
   /// Both groups are taken, or a segment is being made ready. Ask again after the next completion or event.
   case busy
-  /// The log cannot be written any more; see `StoreCondition`.
+  /// The log cannot be written for now; see `StoreCondition`.
   case broken
 }
 
@@ -24,7 +24,7 @@ public enum StoreCondition: Equatable, BitwiseCopyable, Sendable {
   case healthy
   /// An operation failed; the log went on in another segment. The bytes of the failed group are not claimed.
   case degraded(FlashError)
-  /// Nothing can be appended any more; reads go on.
+  /// Nothing can be appended, reads go on. Unless the medium is read-only, the log tries again every minute.
   case broken(FlashError)
 }
 

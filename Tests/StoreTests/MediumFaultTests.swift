@@ -602,6 +602,155 @@ struct Harm {
     print("  stores that are worn out: \(cases)")
   }
 
+  /// A store of 16 segments of which most are free, none of them blank, in the order in which they are free.
+  private static func mostlyFree() -> (rig: Rig, free: [Int]) {
+    let rig = Rig(configuration(16, 8_192))
+    for round in 0..<2 {
+      var bundle = round * 1_000
+      var answer = AppendAnswer.queued
+      while answer == .queued {
+        rig.patiently {
+          answer = rig.putShard(bundle, sliceBytes: 1_000)
+          return answer
+        }
+        rig.settle()
+        bundle += 1
+      }
+      for bundle in round * 1_000..<bundle - 1 {
+        rig.patiently { rig.release(bundle) }
+        rig.settle()
+      }
+    }
+    #expect(!(0..<16).contains { rig.log.segments[$0].state == .blank })
+    let free = (0..<rig.log.orderCount).map { Int(rig.log.order[$0]) }.filter { rig.log.isFree($0) }
+    #expect(free.count > 8)
+    return (rig, free)
+  }
+
+  /// Segments that fail whenever they are begun are met at every start, wherever they are among the free ones: the log
+  /// goes on, at once or after some minutes.
+  @Test func aFewWornOutSegmentsStopNothing() {
+    for worn in ["oldest", "newest", "all but one"] {
+      let (rig, free) = Self.mostlyFree()
+      let hurt =
+        switch worn {
+        case "oldest": Array(free.prefix(5))
+        case "newest": Array(free.suffix(5))
+        default: free.filter { $0 != free[free.count / 2] }
+        }
+      for segment in hurt { rig.medium.livesMax[segment] = 0 }
+      var seconds = rig.log.poweredSeconds
+      var breaks = 0
+      for start in 0..<4 {
+        rig.medium.cut()
+        rig.reopen()
+        rig.check()
+        var (stored, minutes) = (0, 0)
+        for bundle in 0..<200 where stored < 20 {
+          let number = 10_000 + start * 1_000 + bundle
+          var answer = AppendAnswer.busy
+          rig.patiently {
+            answer = rig.putShard(number, sliceBytes: 1_000)
+            return answer
+          }
+          rig.settle()
+          if rig.holds(.shard, key(number)) {
+            stored += 1
+            rig.patiently { rig.release(number) }
+            rig.settle()
+          }
+          guard case .broken = rig.log.condition else { continue }
+          if answer == .queued { breaks += 1 }
+          #expect(rig.putShard(number) == .broken)
+          minutes += 1
+          seconds += 60
+          rig.log.advance(poweredSeconds: seconds)
+          rig.settle()
+        }
+        #expect(stored == 20 || worn == "all but one" && stored > 2, "\(worn), start \(start)")
+        #expect(minutes <= hurt.count + 1)
+        if worn == "oldest" { #expect(rig.log.condition == .degraded(.medium)) }
+        rig.check()
+      }
+      if worn == "oldest" { #expect(breaks == 0) } else if worn == "all but one" { #expect(breaks > 0) }
+    }
+  }
+
+  /// A card that is pulled: after three failures nothing is asked of it but once in a minute, in another place, until
+  /// there is none. Put back in time, it is written again.
+  @Test(arguments: [true, false]) func aPulledCardIsBrokenSoon(comesBack: Bool) {
+    let (rig, free) = Self.mostlyFree()
+    let before = rig.medium.appends
+    for number in 0..<500 { rig.medium.fail(.append, after: number, with: .medium) }
+    for bundle in 0..<20 {
+      rig.patiently { rig.putShard(20_000 + bundle) }
+      rig.settle()
+    }
+    #expect(rig.log.condition == .broken(.medium) && rig.medium.appends == before + 3)
+    var seconds = rig.log.poweredSeconds
+    for minute in 1...(comesBack ? 5 : 60) {
+      for _ in 0..<60 {
+        seconds += 1
+        rig.log.advance(poweredSeconds: seconds)
+        #expect(rig.putShard(30_000) == .broken)
+        rig.settle()
+        #expect(rig.log.condition == .broken(.medium))
+      }
+      #expect(rig.medium.appends == before + 3 + min(minute, free.count - 2))
+    }
+    rig.medium.restart()
+    seconds += 60
+    rig.log.advance(poweredSeconds: seconds)
+    rig.settle()
+    #expect(rig.log.condition == (comesBack ? .degraded(.medium) : .broken(.medium)))
+    #expect(rig.putShard(30_000) == (comesBack ? .queued : .broken))
+    rig.check()
+    rig.medium.cut()
+    rig.reopen()
+    rig.check()
+    #expect(rig.holds(.shard, key(30_000)) == comesBack)
+  }
+
+  /// Nor is it prepared for ever; and what had a place already when the log broke leaves no hole where it goes on.
+  @Test func aGroupThatHadAPlaceWhenTheLogBroke() {
+    for timing in [FlashTiming.ready, .later] {
+      let rig = Rig(Self.configuration(16, 8_192))
+      rig.medium.prepareTiming = timing
+      for number in 0..<2 { rig.medium.fail(.append, after: number, with: .medium) }
+      for number in 0..<2 {
+        rig.patiently { rig.put(.outbox, key(number), data: [1, 2, 3]) }
+        rig.settle()
+      }
+      for number in 0..<100 { rig.medium.fail(.prepare, after: number + 1, with: .medium) }
+      rig.patiently { rig.put(.outbox, key(2), data: [1, 2, 3]) }
+      let ticket = rig.nextTicket - 1
+      rig.medium.busyFor = 1
+      rig.log.flush()
+      #expect(rig.log.groups[0].state == .sealed || rig.log.groups[1].state == .sealed)
+      rig.putShard(1)
+      while rig.medium.pendingCount > 0 { rig.log.complete(rig.medium.end()) }
+      #expect(rig.log.condition == .broken(.medium))
+      rig.settle()
+      #expect(rig.events.contains(.failed(ticket)))
+      rig.medium.restart()
+      for minute in 1...3 {
+        rig.log.advance(poweredSeconds: UInt64(minute) * 60)
+        rig.settle()
+      }
+      #expect(rig.log.condition == .degraded(.medium))
+      for number in 10..<14 {
+        rig.patiently { rig.put(.outbox, key(number), data: [1, 2, 3]) }
+        rig.patiently { rig.putShard(number) }
+        rig.settle()
+      }
+      rig.check()
+      rig.medium.cut()
+      rig.reopen()
+      #expect(rig.report.damages == 0 && rig.log.recordCount == 8)
+      rig.check()
+    }
+  }
+
   // MARK: Reads that fail for a while
 
   /// At open a few reads in a row fail, then all is well again. What could not be read is not lost by what is written
