@@ -310,7 +310,7 @@ extension ShardLog where Flash: ~Copyable {
     return SegmentHeader(
       segmentBytes: segmentBytes, sequence: sequence, salt: salt, poweredSeconds: poweredNow,
       previousSequence: heads[stream].previousSequence, previousEnd: heads[stream].previousEnd,
-      stream: UInt8(stream))
+      stream: UInt8(stream), segment: UInt32(heads[stream].active))
   }
 
   /// A group has left the device.

@@ -99,7 +99,7 @@ public enum ReadAnswer: Equatable, BitwiseCopyable, Sendable {
   public var tornTails: UInt32 = 0
   /// Segments whose header was rotten and whose records were found all the same.
   public var salvagedSegments: UInt32 = 0
-  /// Segments of another format version or geometry; they are left alone.
+  /// Segments of another format version or geometry, or whose header names another place; they are not written over.
   public var foreignSegments: UInt32 = 0
   /// Reads that failed.
   public var readErrors: UInt32 = 0

@@ -127,7 +127,7 @@ struct Course {
     else { return nil }
     return header
   }
-  private func sequence(_ life: Int) -> UInt64? { segmentHeader(life)?.sequence }
+  func sequence(_ life: Int) -> UInt64? { segmentHeader(life)?.sequence }
 }
 
 private func header(_ bytes: ArraySlice<UInt8>) -> LogRecord? {
@@ -478,18 +478,20 @@ struct Harm {
 
   // MARK: Elsewhere
 
-  /// Each append in turn lands on each page of a small store instead.
-  @Test func aMisdirectedWrite() {
-    let configuration = Self.configuration(4, 4_096)
+  /// Each append in turn lands on each page of a small store instead; in a larger one each that begins a segment, on
+  /// each other.
+  @Test(arguments: [4, 9]) func aMisdirectedWrite(segments: Int) {
+    let configuration = Self.configuration(segments, 4_096)
     func course(_ prepare: (FlashMedium) -> Void) -> Course {
-      Course(configuration, prepare: prepare) { Self.live($0, rounds: 4, sliceBytes: 120) }
+      Course(configuration, prepare: prepare) { Self.live($0, rounds: segments == 4 ? 4 : 8, sliceBytes: 120) }
     }
     let honest = course { _ in }
     let count = honest.steps.count
-    var (cases, victims) = (0, 0)
+    var (cases, victims, strays) = (0, 0, 0)
     for number in 0..<count {
-      for page in 0..<32 {
+      for page in 0..<segments * 8 {
         let (segment, offset) = (page / 8, page % 8 * 512)
+        if segments > 4, !honest.steps[number].isFirst || offset > 0 { continue }
         guard offset + honest.steps[number].write.bytes.count <= 4_096 else { continue }
         let course = course { medium in
           medium.lie(.misdirected(segment: segment, offset: offset), after: number)
@@ -501,8 +503,26 @@ struct Harm {
         var harm = Harm()
         harm.miss(number, course)
         let victim = course.life(of: segment, before: number)
-        if offset < 64 {
-          // Its header is gone, or it has that of another life.
+        // A header that has not been written over, of a life that goes on.
+        let start = segment * 4_096
+        let isStray =
+          step.isFirst && segment != step.segment && offset < 64
+          && Array(course.rig.medium.image[start..<start + 64]) == Array(step.write.bytes[..<64])
+          && !course.steps[(number + 1)...].contains { $0.isFirst && $0.segment == step.segment }
+        if isStray {
+          // The header says where its life is: but for what was written here, and what that hit, everything is found.
+          harm = Harm()
+          harm.lose([step], course.rig)
+          harm.lose(victim.filter { $0.range.overlaps(landed) }, course.rig)
+          // What the life that was hit has ended is not known any more.
+          var ended = Harm()
+          ended.lose(course.life(of: segment, before: number, later: true), course.rig)
+          harm.revived.formUnion(ended.revived)
+          // Nor, when nothing of it is left, that an earlier one had ended.
+          harm.revive(course.steps.filter { $0.segment == segment && $0.number < number })
+          strays += 1
+        } else if offset < 64 {
+          // Its header is gone.
           harm.lose(course.life(of: segment, before: number, later: true), course.rig)
           harm.revive([step])
         } else {
@@ -513,7 +533,15 @@ struct Harm {
         Self.verify(
           course.rig, harm,
           atOpen: { rig in
-            guard offset >= 64, !victim.isEmpty, !rig.log.segments[segment].isSalvaged else { return }
+            if isStray {
+              let (shown, life) = (rig.log.segments[segment], rig.log.segments[step.segment])
+              #expect(shown.sequence != course.sequence(number) && (shown.isSalvaged || shown.state == .setAside))
+              #expect(life.sequence == course.sequence(number) && !rig.log.isFree(segment))
+              #expect(rig.log.stream(writing: segment) == nil && rig.log.stream(writing: step.segment) == nil)
+            }
+            guard offset >= 64 || isStray, !victim.isEmpty, !rig.log.segments[segment].isSalvaged else {
+              return
+            }
             for (record, at) in step.records where segment != step.segment || offset != step.write.offset {
               let place = rig.log.location(segment, UInt32(offset + at - step.write.offset))
               let fingerprint = rig.log.index.fingerprint(record.kind, record.key.prefix)
@@ -524,7 +552,57 @@ struct Harm {
         cases += 1
       }
     }
-    print("  misdirected writes: \(cases), over something: \(victims)")
+    #expect(strays > 3)
+    print("  misdirected writes: \(cases), over something: \(victims), of headers: \(strays)")
+  }
+
+  /// Files of a large store that have been given each other's places, or one that of a missing one: what they hold is not
+  /// taken for what it is not, nor written over, and is there again when they are where they belong.
+  @Test(arguments: [true, false]) func filesInEachOthersPlaces(areExchanged: Bool) {
+    let configuration = Self.configuration(16, 8_192)
+    let rig = Rig(configuration)
+    var bundle = 0
+    while rig.log.sequenceNext < SegmentHeader.firstSequence + 8 {
+      rig.patiently { rig.putShard(bundle, sliceBytes: 700) }
+      rig.settle()
+      if bundle % 5 == 4 { rig.patiently { rig.release(bundle - 2) } }
+      bundle += 1
+    }
+    rig.check(adopts: false)
+    rig.medium.cut()
+    let half = 4 * 8_192
+    func exchanged(_ image: [UInt8]) -> [UInt8] {
+      Array(image[half..<2 * half] + image[..<half] + image[(2 * half)...])
+    }
+    var image = exchanged(rig.medium.image)
+    let kept = Array(image[..<half])
+    if !areExchanged { for byte in 0..<half { image[byte] = 0 } }
+    rig.medium.load(image)
+    let fates = rig.fates
+    rig.fates = [:]
+    for start in 0..<3 {
+      rig.reopen()
+      #expect(rig.report.foreignSegments == (areExchanged ? 8 : 4))
+      for number in 0..<8 {
+        rig.patiently { rig.putShard(5_000 + start * 100 + number, sliceBytes: 700) }
+        rig.settle()
+      }
+      rig.check(adopts: false)
+      rig.medium.cut()
+    }
+    #expect(Array(rig.medium.image[half..<2 * half]) == Array(image[half..<2 * half]))
+    if areExchanged { #expect(Array(rig.medium.image[..<half]) == kept) }
+    image = rig.medium.image
+    if !areExchanged {
+      image.replaceSubrange(..<half, with: kept)
+      // What went to the file that was made in the place of the missing one.
+      for name in rig.fates.keys { rig.fates[name]?.putAcknowledged = false }
+    }
+    rig.medium.load(exchanged(image))
+    rig.fates.merge(fates) { new, _ in new }
+    rig.reopen()
+    #expect(rig.report.foreignSegments == 0 && rig.log.holds(.shard, key(0)))
+    rig.check()
   }
 
   // MARK: Wear
