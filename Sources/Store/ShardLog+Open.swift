@@ -43,21 +43,26 @@ extension ShardLog where Flash: ~Copyable {
     linkEnds(used)
     giveFilters(used)
     let newest = findNewest(used, unreadHeaders)
+    // What no trailer tells.
+    var untold = Wear()
     for position in 0..<used {
       let segment = Int(order[position])
       window.hasGap = false
       let trailer = trailer(of: segment, &report)
       if let trailer {
         wearSum.raise(to: trailer.wear)
+        untold.forget(Int(segments[segment].stream))
         if replay(segment, trailer, &report) { continue }
         segments[segment].end = trailer.end
       }
       scan(segment, continuing: trailer == nil ? stream(toContinue: segment, newest) : nil, &report)
       if trailer == nil {
-        wearSum.add(segments[segment].end - SegmentHeader.firstRecord, Int(segments[segment].stream))
+        untold.add(segments[segment].end - SegmentHeader.firstRecord, Int(segments[segment].stream))
       }
       if window.hasGap { segments[segment].keepUnread() }
     }
+    wearSum.bundleBytes += untold.bundleBytes
+    wearSum.outboxBytes += untold.outboxBytes
     for stream in 0..<heads.count where heads[stream].active < 0 && newest[stream] >= 0 {
       heads[stream].previousSequence = segments[newest[stream]].sequence
       heads[stream].previousEnd = segments[newest[stream]].isPartlyUnread ? 0 : segments[newest[stream]].end
