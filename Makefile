@@ -2,7 +2,7 @@
 # each can be run by hand too. Products land in out/, intermediate files in .build/; git ignores both.
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap light demo test test-long bench lint board boards mixed-mesh mixed-mesh-large netlab fuzz kill-rounds clean
+.PHONY: help bootstrap light demo test test-long bench lint board boards mixed-mesh mixed-mesh-large netlab fuzz kill-rounds power-cuts clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-22s %s\n", $$1 ($$1 == "board" ? " BOARD=..." : ""), $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,10 @@ fuzz: ## Give the decoders made-up inputs for SECONDS (60), all or TARGET
 
 kill-rounds: light ## SIGKILL three nodes under load 200 times (ROUNDS=...): nothing confirmed is lost
 	@ROUNDS=$(or $(ROUNDS),200) Tools/process-tests/run Kill.test_rounds
+
+power-cuts: light ## Cut the power of nodes on disks that forget what was not synced, 100 times (ROUNDS=...); needs FUSE
+	@Tools/bootstrap power-cuts
+	@ROUNDS=$(or $(ROUNDS),100) Tools/process-tests/run -v PowerCuts
 
 clean: ## Remove everything that was built or downloaded: out/ and .build/
 	rm -rf out .build

@@ -66,8 +66,8 @@ public struct ArchiveWriter: ~Copyable {
   /// Writes into the folder `name`, which is made when it is not there. What killed exports have left is removed.
   public init(folder name: RawSpan) throws(Trouble) {
     folder = Path(name)
-    let isMade = unsafe folder.withCString { unsafe mkdir($0, 0o777) } == 0
-    if !isMade, hotaru_errno() != EEXIST { throw .output(hotaru_errno()) }
+    let error = folder.makeFolder(mode: 0o777)
+    if error != 0 { throw .output(error) }
     do throws(Trouble) {
       var names = try ArchiveFolder(folder)
       while let name = names.next(ArchiveFolder.partSuffix) {

@@ -74,14 +74,18 @@ public struct Path: ~Copyable {
   /// Whether something is there.
   public var exists: Bool { unsafe withCString { unsafe hotaru_path_mode($0) != 0 } }
 
-  /// Makes the folder (not its parents) for its owner only, or leaves it as it is. 0 or errno.
-  public func makeFolder() -> Int32 {
-    unsafe withCString { name in
-      if unsafe mkdir(name, 0o700) == 0 { return 0 }
+  /// Makes the folder (not its parents) or leaves it as it is, and makes its name durable: what is synced in a folder
+  /// goes with the folder. 0 or errno.
+  public func makeFolder(mode: UInt32 = 0o700) -> Int32 {
+    let error = unsafe withCString { name in
+      if unsafe mkdir(name, mode) == 0 { return Int32(0) }
       let error = hotaru_errno()
       let isFolder = unsafe hotaru_path_mode(name) & 0o170000 == 0o040000
-      return error == EEXIST && isFolder ? 0 : error
+      return error == EEXIST && !isFolder ? ENOTDIR : error
     }
+    if error != 0, error != EEXIST { return error }
+    // Who made one that is there may not have synced it. Above it may be what only others may read.
+    return synchronizeFolder(appending("..")) || error == EEXIST ? 0 : hotaru_errno()
   }
 
   /// Makes the folder and those above it. 0 or errno.

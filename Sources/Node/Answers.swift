@@ -391,9 +391,9 @@ extension LightNode where Flash: ~Copyable {
       writer.text("the store cannot be written (")
       reason(error, &writer)
       writer.text(
-        error == .noSpace
-          ? "): the node serves what it has and tries again every minute"
-          : "): the node serves what it has; start it again when the medium is whole")
+        error == .readOnly
+          ? "): the node serves what it has; start it again when the medium is whole"
+          : "): the node serves what it has and tries again every minute")
     }
   }
 

@@ -144,8 +144,16 @@ extension LightNode where Flash: ~Copyable {
       loadMore(row, at: now)
       return
     }
-    if !retrievals[row].isInternal, !bundler.record(of: target).isEmpty {
-      bundler.dueAt = min(bundler.dueAt, now)
+    let isBundled = !retrievals[row].isInternal && !bundler.record(of: target).isEmpty
+    if isBundled { bundler.dueAt = min(bundler.dueAt, now) }
+    // Accepted is stored here, and told from here: until enough others have it, it may take as long as they are silent.
+    if !retrievals[row].wantsShards, store.holds(.outbox, target) {
+      retrievals[row].stage = .local
+      let answer = store.load(.outbox, target, ticket: ticket(.retrievalLoad, row))
+      retrievals[row].nextAt = answer == .busy ? now + .milliseconds(1) : .never
+      return
+    }
+    if isBundled {
       retrievals[row].stage = .leaving
       retrievals[row].nextAt = now + .milliseconds(2)
       return
@@ -168,8 +176,6 @@ extension LightNode where Flash: ~Copyable {
     } else if !bundle.isZero {
       if look == .last { giveUp(row, at: now) } else { startAsking(row, at: now) }
       return
-    } else if store.holds(.outbox, target), !retrievals[row].wantsShards {
-      answer = store.load(.outbox, target, ticket: ticket(.retrievalLoad, row))
     } else {
       answer = store.locate(target, isQuick: look == .quick, ticket: ticket(.retrievalLocate, row))
     }

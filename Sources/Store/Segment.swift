@@ -60,6 +60,8 @@ struct Segment: BitwiseCopyable {
   var isShelfClosed = false
   /// It was begun by a program that wrote no footers.
   var isOld = false
+  /// Its header stands at the start of another one, and its first records with it: it takes no more.
+  var isBegunElsewhere = false
   /// Something was left in it when it was emptied: not tried again for a while.
   var isPassedOver = false
   /// Its header was lost: what it says about other records is not trusted.

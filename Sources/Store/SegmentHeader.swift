@@ -36,6 +36,8 @@ struct SegmentHeader: Equatable, BitwiseCopyable {
   var previousEnd: UInt32
   /// Which of the streams of records it belongs to.
   var stream: UInt8 = 0
+  /// The segment that it was written for; nil when it does not say.
+  var segment: UInt32?
 
   /// What the bytes of a header are.
   enum Reading {
@@ -62,7 +64,8 @@ struct SegmentHeader: Equatable, BitwiseCopyable {
       SegmentHeader(
         version: version, segmentBytes: segmentBytes, sequence: sequence, salt: bytes.loadWord(at: 24),
         poweredSeconds: bytes.loadWord(at: 32), previousSequence: bytes.loadWord(at: 40),
-        previousEnd: bytes.loadHalf(at: 48), stream: version > 1 ? bytes[byte: 52] : 0))
+        previousEnd: bytes.loadHalf(at: 48), stream: version > 1 ? bytes[byte: 52] : 0,
+        segment: version > 1 && bytes.loadHalf(at: 56) > 0 ? bytes.loadHalf(at: 56) - 1 : nil))
   }
 
   /// Writes the 64 bytes.
@@ -78,7 +81,8 @@ struct SegmentHeader: Equatable, BitwiseCopyable {
     writer.u64(previousSequence)
     writer.u32(previousEnd)
     writer.u8(stream)
-    writer.zeros(7)
+    writer.zeros(3)
+    writer.u32(segment.map { $0 + 1 } ?? 0)
     writer.u32(checksum.of(writer.written))
   }
 }

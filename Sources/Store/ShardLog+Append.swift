@@ -28,7 +28,7 @@ extension ShardLog where Flash: ~Copyable {
     precondition(isOpen)
     precondition(byteCount >= 0 && byteCount <= configuration.dataBytesMax)
     precondition(kind.hasData || byteCount == 0)
-    if case .broken = condition { return .broken }
+    if case .broken = condition, !isTryingAgain { return .broken }
     if kind.isIndexed, !isCopy, index.count + pendingEntries >= index.capacity { return findShelving() ? .busy : .full }
     let span = LogRecord.span(of: UInt32(byteCount))
     let stream = heads.count > 1 && (kind == .outbox || kind == .outboxDone) ? 1 : 0
@@ -162,6 +162,7 @@ extension ShardLog where Flash: ~Copyable {
         return .queued
       }
       if segments[next].state == .blank { return .busy }
+      if case .broken = condition { return .broken }
     }
     return .full
   }
@@ -231,6 +232,7 @@ extension ShardLog where Flash: ~Copyable {
         return true
       }
       if segments[next].state == .blank { return false }
+      if case .broken = condition { return false }
     }
     failForGood(lastError)
     return false
@@ -308,7 +310,7 @@ extension ShardLog where Flash: ~Copyable {
     return SegmentHeader(
       segmentBytes: segmentBytes, sequence: sequence, salt: salt, poweredSeconds: poweredNow,
       previousSequence: heads[stream].previousSequence, previousEnd: heads[stream].previousEnd,
-      stream: UInt8(stream))
+      stream: UInt8(stream), segment: UInt32(heads[stream].active))
   }
 
   /// A group has left the device.
@@ -330,6 +332,7 @@ extension ShardLog where Flash: ~Copyable {
       return failAppend(error, segment, stream)
     }
     failuresInRow = 0
+    if case .broken(let error) = condition { condition = .degraded(error) }
     groups[ended].state = .durable
     wearSum.add(group.byteCount, copied: group.copiedBytes, stream)
     wearToday.add(group.byteCount, copied: group.copiedBytes, stream)
@@ -351,23 +354,37 @@ extension ShardLog where Flash: ~Copyable {
   mutating func failAppend(_ error: FlashError, _ segment: Int, _ stream: Int) {
     statistics.groupsFailed += 1
     if heads[stream].active == segment { abandon(stream) }
+    countFailure(error)
+  }
+
+  /// Failures in a row after which the medium is taken for gone. A worn one has places that fail and places that do not.
+  static var failuresInRowMax: Int { 3 }
+
+  private mutating func countFailure(_ error: FlashError) {
     failuresInRow += 1
-    if failuresInRow >= 3 || error == .readOnly {
+    if failuresInRow >= Self.failuresInRowMax || error == .readOnly {
       failForGood(error)
     } else {
       condition = .degraded(error)
     }
   }
 
-  /// Nothing is appended any more; a group that waits is answered.
+  /// Nothing is appended for now; a group that waits is answered.
   private mutating func failForGood(_ error: FlashError) {
     condition = .broken(error)
     for group in 0..<2 where groups[group].recordCount > 0 {
-      if groups[group].state == .filling || groups[group].state == .sealed {
-        groups[group].state = .failed
-        groupsSubmitted += 1
-        groups[group].number = groupsSubmitted
+      let stream = Int(groups[group].stream)
+      switch groups[group].state {
+      case .sealed where heads[stream].active == Int(groups[group].segment):
+        // It has had its place, which would stay a hole: no other record enters that segment.
+        if groups[group].isFirst { heads[stream].isFresh = true }
+        abandon(stream)
+      case .filling, .sealed: break
+      case .underWay, .durable, .failed: continue
       }
+      groups[group].state = .failed
+      groupsSubmitted += 1
+      groups[group].number = groupsSubmitted
     }
   }
 
@@ -397,6 +414,7 @@ extension ShardLog where Flash: ~Copyable {
     preparing = -1
     if let error {
       segments[segment].state = error == .noSpace ? .unready : .setAside
+      if error != .noSpace { return countFailure(error) }
       if case .healthy = condition { condition = .degraded(error) }
     } else {
       if case .degraded(.noSpace) = condition { condition = .healthy }

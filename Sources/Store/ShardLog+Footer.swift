@@ -168,9 +168,14 @@ extension ShardLog where Flash: ~Copyable {
         index: segments[head.active].filterKnowsBundles ? 1 : 0)
       count += filterCount
     }
+    // What the other stream's segment holds is counted from there until that has a trailer.
+    var wear = wearSum
+    for other in 0..<heads.count where other != stream && heads[other].active >= 0 && !heads[other].isFresh {
+      wear = wear.without(segments[heads[other].active].end - SegmentHeader.firstRecord, other)
+    }
     let trailer = Trailer(
       end: head.position, summary: head.items > 0 ? start + summary : head.page,
-      filter: filterCount > 0 ? start + page : 0, wear: wearSum)
+      filter: filterCount > 0 ? start + page : 0, wear: wear)
     emitRecord(.sealed, key: trailer.key, length: 0, at: base + Int(count))
     startFooter(stream, offset: start, count: count + 64, summary: trailer.summary)
   }

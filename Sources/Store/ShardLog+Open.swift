@@ -43,21 +43,26 @@ extension ShardLog where Flash: ~Copyable {
     linkEnds(used)
     giveFilters(used)
     let newest = findNewest(used, unreadHeaders)
+    // What no trailer tells.
+    var untold = Wear()
     for position in 0..<used {
       let segment = Int(order[position])
       window.hasGap = false
       let trailer = trailer(of: segment, &report)
       if let trailer {
         wearSum.raise(to: trailer.wear)
+        untold.forget(Int(segments[segment].stream))
         if replay(segment, trailer, &report) { continue }
         segments[segment].end = trailer.end
       }
       scan(segment, continuing: trailer == nil ? stream(toContinue: segment, newest) : nil, &report)
       if trailer == nil {
-        wearSum.add(segments[segment].end - SegmentHeader.firstRecord, Int(segments[segment].stream))
+        untold.add(segments[segment].end - SegmentHeader.firstRecord, Int(segments[segment].stream))
       }
       if window.hasGap { segments[segment].keepUnread() }
     }
+    wearSum.bundleBytes += untold.bundleBytes
+    wearSum.outboxBytes += untold.outboxBytes
     for stream in 0..<heads.count where heads[stream].active < 0 && newest[stream] >= 0 {
       heads[stream].previousSequence = segments[newest[stream]].sequence
       heads[stream].previousEnd = segments[newest[stream]].isPartlyUnread ? 0 : segments[newest[stream]].end
@@ -83,42 +88,73 @@ extension ShardLog where Flash: ~Copyable {
       window.hasGap = false
       let bytes = read(segment, 0, 64, ahead: 64, &report)
       if window.hasGap { unread += 1 }
+      // Salt of what was written here and meant for elsewhere.
+      var strayState: UInt32?
       switch SegmentHeader.read(bytes, segmentBytes: segmentBytes, checksum) {
       case .valid(let header):
-        segments[segment].begin(
-          sequence: header.sequence, saltState: checksum.update(Checksum.start, word: header.salt),
-          stream: header.stream)
-        segments[segment].isOld = header.version == SegmentHeader.oldestVersion
-        segments[segment].previousSequence = header.previousSequence
-        segments[segment].previousEnd = header.previousEnd
-        segments[segment].isPrepared = true
         poweredStored = max(poweredStored, header.poweredSeconds)
         sequenceNext = max(sequenceNext, header.sequence + 1)
-        order[used] = UInt32(segment)
-        used += 1
+        let saltState = checksum.update(Checksum.start, word: header.salt)
+        let meant = Int(header.segment ?? UInt32(segment))
+        show(header, saltState, of: meant, isElsewhere: meant != segment, &used)
+        if meant == segment { continue }
+        strayState = saltState
+        report.foreignSegments += 1
       case .foreign:
         segments[segment].state = .setAside
         report.foreignSegments += 1
-      case .none:
-        guard let saltState = salvagedSalt(segment, &report) else {
-          if window.hasGap { segments[segment].state = .setAside }
-          continue
-        }
-        segments[segment].begin(sequence: UInt64(segment) + 1, saltState: saltState, stream: 0)
-        segments[segment].isPrepared = true
-        segments[segment].isSalvaged = true
-        if window.hasGap { segments[segment].keepUnread() }
-        report.salvagedSegments += 1
-        order[used] = UInt32(segment)
-        used += 1
+        continue
+      case .none: break
       }
+      let isStray = strayState != nil
+      if segments[segment].sequence != 0 {
+        // Its header has been found elsewhere. What is here instead is not written over either.
+        if isStray { segments[segment].keepUnread() }
+        continue
+      }
+      guard let saltState = salvagedSalt(segment, except: strayState, &report) else {
+        if isStray || window.hasGap { segments[segment].state = .setAside }
+        continue
+      }
+      segments[segment].begin(sequence: UInt64(segment) + 1, saltState: saltState, stream: 0)
+      segments[segment].isPrepared = true
+      segments[segment].isSalvaged = true
+      if isStray || window.hasGap { segments[segment].keepUnread() }
+      report.salvagedSegments += 1
+      order[used] = UInt32(segment)
+      used += 1
     }
     return (used, unread)
   }
 
+  /// Takes in what a header says of the segment that it was written for, unless that one shows a later life.
+  private mutating func show(
+    _ header: SegmentHeader, _ saltState: UInt32, of segment: Int, isElsewhere: Bool, _ used: inout Int
+  ) {
+    if isElsewhere {
+      guard segment < segments.count, !flash.isUntouched(segment: UInt32(segment)),
+        segments[segment].state != .setAside, !segments[segment].isPartlyUnread
+      else { return }
+    }
+    guard segments[segment].sequence < header.sequence else { return }
+    if segments[segment].sequence == 0 {
+      order[used] = UInt32(segment)
+      used += 1
+    }
+    segments[segment].begin(sequence: header.sequence, saltState: saltState, stream: header.stream)
+    segments[segment].isOld = header.version == SegmentHeader.oldestVersion
+    segments[segment].isBegunElsewhere = isElsewhere
+    segments[segment].previousSequence = header.previousSequence
+    segments[segment].previousEnd = header.previousEnd
+    segments[segment].isPrepared = true
+  }
+
   /// A segment without header: the checksum of a record's data does not depend on the salt, so a record whose data
-  /// is right proves itself, and its header's checksum then tells the salt. Nil when nothing proves itself.
-  private mutating func salvagedSalt(_ segment: Int, _ report: inout OpenReport) -> UInt32? {
+  /// is right proves itself, and its header's checksum then tells the salt, which is not to be that of `strayState`. Nil
+  /// when nothing proves itself.
+  private mutating func salvagedSalt(
+    _ segment: Int, except strayState: UInt32?, _ report: inout OpenReport
+  ) -> UInt32? {
     var offset: UInt32 = 0
     while offset + 128 <= segmentBytes {
       let header = read(segment, offset, 64, &report)
@@ -127,7 +163,10 @@ extension ShardLog where Flash: ~Copyable {
       {
         let whole = read(segment, offset, record.span, &report)
         if checksum.of(whole.extracting(64..<64 + Int(record.length))) == record.dataChecksum {
-          return LogRecord.saltState(of: whole.extracting(0..<64), at: offset, checksum)
+          let saltState = LogRecord.saltState(of: whole.extracting(0..<64), at: offset, checksum)
+          if saltState != strayState { return saltState }
+          offset += record.span
+          continue
         }
       }
       offset += 64
@@ -201,7 +240,8 @@ extension ShardLog where Flash: ~Copyable {
   /// The stream that may go on in a segment without footer: it is the newest, and no other says that it follows it.
   private func stream(toContinue segment: Int, _ newest: borrowing InlineArray<2, Int>) -> Int? {
     let stream = Int(segments[segment].stream)
-    guard stream < heads.count, newest[stream] == segment, segments[segment].end == 0, !segments[segment].isOld
+    guard stream < heads.count, newest[stream] == segment, segments[segment].end == 0,
+      !segments[segment].isOld, !segments[segment].isBegunElsewhere
     else {
       return nil
     }

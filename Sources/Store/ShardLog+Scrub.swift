@@ -56,6 +56,8 @@ struct Scrub: BitwiseCopyable {
   var suspect = -1
   /// See `suspect`.
   var isSuspect = false
+  /// Everything is to be read from now on: what has been read of the segment does not count.
+  var beginsAnew = false
   /// Bytes that may be read in this second.
   var budget = 0
 }
@@ -71,6 +73,7 @@ extension ShardLog where Flash: ~Copyable {
     precondition(isOpen)
     scrub.segmentsLeft = segments.count
     scrub.next = max(scrub.next, 0)
+    scrub.beginsAnew = scrub.stage != .idle
     scrub.budget = Self.scrubBytesPerSecondAtOnce
   }
 
@@ -150,7 +153,9 @@ extension ShardLog where Flash: ~Copyable {
   mutating func advanceScrub(_ slot: Int) -> StoreEvent? {
     let error = slots[slot].error
     slots[slot].error = nil
-    if segments[scrub.segment].sequence != scrub.sequence || segments[scrub.segment].liveCount == 0 {
+    if scrub.beginsAnew {
+      (scrub.beginsAnew, scrub.stage) = (false, .idle)
+    } else if segments[scrub.segment].sequence != scrub.sequence || segments[scrub.segment].liveCount == 0 {
       endScrubSegment()
     } else if slots[slot].readCount > 0 {
       if error != nil, scrub.attempts + 1 < Scrub.attemptsMax {

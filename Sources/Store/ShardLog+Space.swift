@@ -16,31 +16,37 @@ extension ShardLog where Flash: ~Copyable {
     guard poweredSeconds > poweredNow else { return }
     let hourPassed = poweredSeconds / 3_600 != poweredNow / 3_600
     if poweredSeconds / 86_400 != poweredNow / 86_400 { wearToday = Wear() }
-    if poweredSeconds / Self.roomRetrySeconds != poweredNow / Self.roomRetrySeconds { retryRoom() }
+    let isRetryDue = poweredSeconds / Self.retrySeconds != poweredNow / Self.retrySeconds
     poweredNow = poweredSeconds
+    if isRetryDue { retry() }
     probesLeft = Self.probesPerSecond
     advanceScrubTime()
     considerCompaction()
-    if poweredNow - min(poweredNow, poweredStored) >= Self.poweredStampSeconds {
-      if append(.poweredTime, key: PoweredTime(seconds: poweredSeconds, today: wearToday).key, ticket: 0) == .queued
-      {
-        poweredStored = poweredNow
-      }
-    }
+    if poweredNow - min(poweredNow, poweredStored) >= Self.poweredStampSeconds { stampPoweredTime() }
     if hourPassed {
       isExpiryDue = true
       forgetPassedOver()
     }
   }
 
-  /// How often it is tried whether a full file system has room again, in seconds.
-  static var roomRetrySeconds: UInt64 { 60 }
+  private mutating func stampPoweredTime() {
+    let time = PoweredTime(seconds: poweredNow, today: wearToday)
+    if append(.poweredTime, key: time.key, ticket: 0) == .queued { poweredStored = poweredNow }
+  }
 
-  /// A file system that was full may have room again. Nothing that was stored is in doubt: it is the only failure after
-  /// which a broken log goes on by itself.
-  private mutating func retryRoom() {
+  /// How often it is tried whether a full file system has room again, or a broken medium takes something, in seconds.
+  static var retrySeconds: UInt64 { 60 }
+
+  /// A file system that was full may have room again, and what has failed may have been a few worn places in a row: one
+  /// more is tried, with a record that nobody waits for. What was stored is not in doubt either way.
+  private mutating func retry() {
     switch condition {
     case .degraded(.noSpace), .broken(.noSpace): break
+    case .broken(.medium):
+      isTryingAgain = true
+      stampPoweredTime()
+      isTryingAgain = false
+      return
     default: return
     }
     condition = .degraded(.noSpace)
@@ -114,9 +120,13 @@ extension ShardLog where Flash: ~Copyable {
   func isFree(_ segment: Int) -> Bool { stream(writing: segment) == nil && isRecyclable(segment) }
 
   /// The free segment that was written longest ago; one that was never written when there is no other. So the
-  /// pool grows only when it must. O(segments).
+  /// pool grows only when it must. When a write has just failed, the one that was written last: those that fail whenever
+  /// they are begun are the oldest after each start. O(segments).
   func nextFree() -> Int? {
-    for position in 0..<orderCount where isFree(Int(order[position])) { return Int(order[position]) }
+    for step in 0..<orderCount {
+      let segment = Int(order[failuresInRow == 0 ? step : orderCount - 1 - step])
+      if isFree(segment) { return segment }
+    }
     for segment in 0..<segments.count where segments[segment].state == .blank {
       if stream(writing: segment) == nil { return segment }
     }

@@ -50,6 +50,8 @@ public struct ShardLog<Flash: FlashDevice & ~Copyable>: ~Copyable {
   /// Records with an index entry to come.
   var pendingEntries = 0
   var failuresInRow = 0
+  /// Whether what is appended is to show whether a broken medium takes something.
+  var isTryingAgain = false
   /// A segment that was free when last looked at; a hint.
   var reserveHint = 0
 

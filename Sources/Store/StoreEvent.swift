@@ -14,7 +14,7 @@ public enum AppendAnswer: Equatable, BitwiseCopyable, Sendable {
   case full
   /// Both groups are taken, or a segment is being made ready. Ask again after the next completion or event.
   case busy
-  /// The log cannot be written any more; see `StoreCondition`.
+  /// The log cannot be written for now; see `StoreCondition`.
   case broken
 }
 
@@ -24,7 +24,7 @@ public enum StoreCondition: Equatable, BitwiseCopyable, Sendable {
   case healthy
   /// An operation failed; the log went on in another segment. The bytes of the failed group are not claimed.
   case degraded(FlashError)
-  /// Nothing can be appended any more; reads go on.
+  /// Nothing can be appended, reads go on. Unless the medium is read-only, the log tries again every minute.
   case broken(FlashError)
 }
 
@@ -99,7 +99,7 @@ public enum ReadAnswer: Equatable, BitwiseCopyable, Sendable {
   public var tornTails: UInt32 = 0
   /// Segments whose header was rotten and whose records were found all the same.
   public var salvagedSegments: UInt32 = 0
-  /// Segments of another format version or geometry; they are left alone.
+  /// Segments of another format version or geometry, or whose header names another place; they are not written over.
   public var foreignSegments: UInt32 = 0
   /// Reads that failed.
   public var readErrors: UInt32 = 0

@@ -29,6 +29,20 @@ import Wire
     copiedBytes += UInt64(copied)
     if stream == 0 { bundleBytes += UInt64(bytes - copied) } else { outboxBytes += UInt64(bytes - copied) }
   }
+  /// Nothing was written to the stream.
+  mutating func forget(_ stream: Int) {
+    if stream == 0 { bundleBytes = 0 } else { outboxBytes = 0 }
+  }
+  /// Without so much that was written to the stream.
+  func without(_ bytes: UInt32, _ stream: Int) -> Wear {
+    var rest = self
+    if stream == 0 {
+      rest.bundleBytes -= min(rest.bundleBytes, UInt64(bytes))
+    } else {
+      rest.outboxBytes -= min(rest.outboxBytes, UInt64(bytes))
+    }
+    return rest
+  }
   mutating func raise(to other: Wear) {
     bundleBytes = max(bundleBytes, other.bundleBytes)
     outboxBytes = max(outboxBytes, other.outboxBytes)

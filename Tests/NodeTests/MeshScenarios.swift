@@ -118,6 +118,24 @@ import Wire
     for index in 0..<5 { #expect(mesh.status("dag.equivocations", of: index) == 0) }
   }
 
+  /// The author has it, whoever else is silent.
+  @Test(arguments: [.accepted, [.accepted, .flush]] as [SubmitFlags])
+  func acceptedComesBackWhileItFindsNoHolders(flags: SubmitFlags) throws {
+    let mesh = mesh(3)
+    mesh.split(at: 1)
+    let body = mesh.random.bytes(60)
+    let answer = try #require(mesh.wait(mesh.submit(body, flags: flags, to: 0), at: 0, for: .milliseconds(200)))
+    #expect(answer.type == .accepted)
+    let location = Location(transaction: Bytes32(answer.content.span.bytes), bundle: .zero)
+    // Before anybody is taken for dead, and after the first bundle was given up.
+    for _ in 0..<30 {
+      let started = mesh.now
+      #expect(mesh.brings(location, body, to: 0))
+      #expect(mesh.now - started < .milliseconds(100))
+      mesh.run(for: .seconds(1))
+    }
+  }
+
   @Test func everybodyDiesAndEverythingDurableComesBack() throws {
     let mesh = mesh(5)
     var stored: [(Location, [UInt8])] = []

@@ -18,7 +18,7 @@ import Wire
   @Test func goldenSegmentHeader() {
     let header = SegmentHeader(
       segmentBytes: 1_048_576, sequence: 0x1_0203, salt: 0x1122_3344_5566_7788, poweredSeconds: 7_200,
-      previousSequence: 0x1_0202, previousEnd: 0xfff40)
+      previousSequence: 0x1_0202, previousEnd: 0xfff40, segment: 0xfedb)
     let region = Region(byteCount: 64)
     let checksum = Checksum()
     header.emit(into: region.mutableBytes(at: 0, count: 64), checksum)
@@ -94,10 +94,10 @@ import Wire
   // Computed by an independent program (Python) from FORMAT.md.
   static let goldenHeader =
     "484f544152554c47020000000000100003020100000000008877665544332211"
-    + "201c000000000000020201000000000040ff0f0000000000000000008eec800f"
+    + "201c000000000000020201000000000040ff0f0000000000dcfe0000a820c0a6"
   static let golden = [
     "484f544152554c47020000000040000001000100000000002629bc369f9a52da"
-      + "00000000000000000000000000000000000000000000000000000000714e4d3d",
+      + "00000000000000000000000000000000000000000000000001000000c9e408e0",
     "bfb8cac61ef230f1030000000102000000000000000000001dbd7d0b561a41d2"
       + "3c2a469ad42fbd70d5438bae826f6fd607413190c37c363be010000040000000",
     "f1e0336212021a8a02000000020300001dbd7d0b561a41d21dbd7d0b561a41d2"

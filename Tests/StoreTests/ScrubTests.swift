@@ -135,6 +135,42 @@ import Wire
     #expect(cases >= 64)
   }
 
+  /// However far the scrub has come by itself, in a segment with or without footer, and whether a read is under way: when
+  /// it is told to read everything, it does.
+  @Test func everythingIsReadWhenItIsAskedFor() {
+    var configuration = smallConfiguration(segments: 5, segmentBytes: 262_144)
+    configuration.groupBytes = 65_536
+    let rig = Rig(configuration)
+    var bundle = 0
+    while rig.log.sequenceNext < SegmentHeader.firstSequence + 3 || rig.log.heads[0].position < 200_000 {
+      rig.patiently { rig.putShard(bundle, sliceBytes: 2_000 + bundle % 7 * 1_000) }
+      if bundle % 4 == 0 { rig.patiently { rig.put(.certificate, key(bundle), data: certificate(bundle: bundle)) } }
+      bundle += 1
+      rig.settle()
+    }
+    var seconds: UInt64 = 0
+    var begun: Set<Bool> = []
+    for turn in 0..<24 {
+      // Every other time on a log that has just been opened.
+      if turn % 2 == 0 { rig.reopen() }
+      for _ in 0..<turn % 5 + 1 {
+        seconds += configuration.scrubSeconds / 20
+        rig.log.advance(poweredSeconds: seconds)
+        rig.settle()
+      }
+      rig.medium.readTiming = turn % 3 == 0 ? .later : .ready
+      rig.log.advance(poweredSeconds: seconds + 1)
+      rig.drain()
+      if rig.log.scrub.stage != .idle { begun.insert(rig.log.segments[rig.log.scrub.segment].isSealed) }
+      let before = rig.log.statistics
+      #expect(scrub(rig) == [])
+      let after = rig.log.statistics
+      #expect(after.scrubbedRecords - before.scrubbedRecords == UInt64(rig.log.recordCount))
+      #expect(after.scrubbedBytes - before.scrubbedBytes == rig.log.liveBytes)
+    }
+    #expect(begun == [false, true])
+  }
+
   @Test func readErrorsThatPassAreNoDamage() {
     let rig = filled()
     for number in [0, 3, 4, 9, 30] { rig.medium.fail(.read, after: number, with: .medium) }

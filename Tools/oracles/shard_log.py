@@ -61,7 +61,8 @@ class Segment:
         magic, self.version, size, self.sequence, self.salt = struct.unpack_from("<8sIIQQ", content)
         self.is_used = (
             magic == b"HOTARULG" and struct.unpack_from("<I", content, 60)[0] == crc(content[:60])
-            and size == len(content))
+            and size == len(content)
+            and (self.version == 1 or struct.unpack_from("<I", content, 56)[0] in (0, number + 1)))
         self.stream = content[52]
 
     def records(self):
