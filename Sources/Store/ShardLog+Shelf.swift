@@ -269,7 +269,17 @@ extension ShardLog where Flash: ~Copyable {
   /// Puts a live record that is on the shelf into the index; those that came so longest ago make room for it.
   mutating func recall(_ kind: LogKind, _ prefix: UInt64, _ span: UInt32, _ location: LogLocation) {
     let fingerprint = index.fingerprint(kind, prefix)
-    guard isShelved(kind, span, location), !index.contains(fingerprint, location) else { return }
+    guard isShelved(kind, span, location) else { return }
+    if index.contains(fingerprint, location) {
+      // Its time begins anew, unless it is there for another reason.
+      var position = 0
+      while recalled[position].location != location {
+        position += 1
+        guard position < recalled.count else { return }
+      }
+      recalled[position] = Recalled()
+      _ = index.remove(fingerprint, location)
+    }
     for _ in 0..<recalled.count {
       let old = recalled[shelving.recalledNext]
       recalled[shelving.recalledNext] = Recalled()
