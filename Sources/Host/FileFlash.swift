@@ -269,11 +269,3 @@ import Wire
     return completion
   }
 }
-
-/// Makes the names in `folder` durable. False when that fails.
-public func synchronizeFolder(_ folder: borrowing Path) -> Bool {
-  let descriptor = folder.open(O_RDONLY | O_DIRECTORY)
-  guard descriptor >= 0 else { return false }
-  defer { close(descriptor) }
-  return fsync(descriptor) == 0 || hotaru_errno() == EINVAL
-}

@@ -170,7 +170,7 @@ extension ShardLog where Flash: ~Copyable {
     }
     // What the other stream's segment holds is counted from there until that has a trailer.
     var wear = wearSum
-    for other in 0..<heads.count where other != stream && heads[other].active >= 0 && !heads[other].isFresh {
+    for other in 0..<heads.count where other != stream && hasBegun(other) {
       wear = wear.without(segments[heads[other].active].end - SegmentHeader.firstRecord, other)
     }
     let trailer = Trailer(
@@ -178,6 +178,16 @@ extension ShardLog where Flash: ~Copyable {
       filter: filterCount > 0 ? start + page : 0, wear: wear)
     emitRecord(.sealed, key: trailer.key, length: 0, at: base + Int(count))
     startFooter(stream, offset: start, count: count + 64, summary: trailer.summary)
+  }
+
+  /// Whether the segment that the stream is written to shows the life that it is written in. Not while the group that
+  /// begins it waits for a busy device.
+  private func hasBegun(_ stream: Int) -> Bool {
+    let head = heads[stream]
+    for group in 0..<2 where groups[group].isFirst && groups[group].segment == Int32(head.active) {
+      if groups[group].state == .sealed || groups[group].state == .underWay { return false }
+    }
+    return head.active >= 0 && !head.isFresh
   }
 
   private mutating func startFooter(_ stream: Int, offset: UInt32, count: UInt32, summary: UInt32) {

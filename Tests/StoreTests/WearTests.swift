@@ -75,6 +75,30 @@ import Wire
     }
   }
 
+  /// A segment whose first group waits for a busy device is counted in no trailer, whatever was in it before.
+  @Test func aSegmentThatIsNotBegunIsNotCounted() {
+    let rig = Rig(smallConfiguration(segments: 9, segmentBytes: 16_384))
+    var bundle = 0
+    while rig.log.footerBytes(0, adding: FooterNeed(.shard)) + rig.log.heads[0].position + 2_200 <= 16_384 {
+      rig.putShard(bundle, sliceBytes: 100)
+      rig.settle()
+      bundle += 1
+    }
+    let before = rig.log.wear
+    rig.put(.outbox, key(-50), data: [1, 2, 3])
+    rig.medium.busyFor = 8
+    rig.log.flush()
+    #expect(rig.log.groups[0].state == .sealed || rig.log.groups[1].state == .sealed)
+    rig.patiently { rig.putShard(bundle, sliceBytes: 1_200) }
+    rig.check()
+    #expect(rig.log.segments[0].isSealed && rig.log.wear.bundleBytes > before.bundleBytes)
+    rig.medium.settle()
+    let wear = rig.log.wear
+    rig.reopen()
+    #expect(rig.log.wear.outboxBytes == wear.outboxBytes && rig.log.wear.bundleBytes <= wear.bundleBytes + 32_768)
+    rig.check()
+  }
+
   /// The day is written down with the powered time and ends with it.
   @Test func theDaySurvivesARestart() {
     let rig = Rig(smallConfiguration(segments: 4, segmentBytes: 16_384))
