@@ -309,7 +309,8 @@ extension LightNode where Flash: ~Copyable {
     }
     switch record.kind {
     case .release:
-      guard let release = try? Release(record.body), mayHold(release.bundle, of: record.author), isSigned(record) else {
+      guard let release = try? Release(record.body), mayHold(release.bundle, of: record.author), isSigned(record)
+      else {
         return
       }
       heardWord(release.bundle, author: record.author, at: now)

@@ -29,7 +29,9 @@ extension ShardLog where Flash: ~Copyable {
     precondition(byteCount >= 0 && byteCount <= configuration.dataBytesMax)
     precondition(kind.hasData || byteCount == 0)
     if case .broken = condition, !isTryingAgain { return .broken }
-    if kind.isIndexed, !isCopy, index.count + pendingEntries >= index.capacity { return findShelving() ? .busy : .full }
+    if kind.isIndexed, !isCopy, index.count + pendingEntries >= index.capacity {
+      return findShelving() ? .busy : .full
+    }
     let span = LogRecord.span(of: UInt32(byteCount))
     let stream = heads.count > 1 && (kind == .outbox || kind == .outboxDone) ? 1 : 0
     let answer = makeRoom(for: span, FooterNeed(kind), in: stream, mayUseReserve: isCopy || kind.mayUseReserve)

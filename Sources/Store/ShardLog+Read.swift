@@ -553,7 +553,8 @@ extension ShardLog where Flash: ~Copyable {
       let record = LogRecord(
         bytes.extracting(0..<64), at: at, segmentBytes: segmentBytes,
         saltState: segments[Int(slots[slot].segment)].saltState, checksum),
-      record.kind == .filter, Int(record.length) == filter.byteCount, slots[slot].purpose == .locate || record.index == 1
+      record.kind == .filter, Int(record.length) == filter.byteCount,
+      slots[slot].purpose == .locate || record.index == 1
     else { return true }
     let stored = bytes.extracting(64..<64 + filter.byteCount)
     return checksum.of(stored) != record.dataChecksum

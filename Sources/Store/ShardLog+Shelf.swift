@@ -56,7 +56,7 @@ extension ShardLog where Flash: ~Copyable {
     return (segment * configuration.marksPerSegment + Int(mark / 8), 1 << UInt8(mark % 8))
   }
 
-  func isMarkedDead(_ location: LogLocation) -> Bool {
+  private func isMarkedDead(_ location: LogLocation) -> Bool {
     let (byte, bit) = mark(location)
     return deadMarks.bytes(at: byte, count: 1)[byte: 0] & bit != 0
   }
@@ -177,11 +177,14 @@ extension ShardLog where Flash: ~Copyable {
   private mutating func take(_ slot: Int, _ segment: Int, at offset: UInt32) {
     guard
       let record = LogRecord(
-        buffer(slot, 0, 64), at: offset, segmentBytes: segmentBytes, saltState: segments[segment].saltState, checksum)
+        buffer(slot, 0, 64), at: offset, segmentBytes: segmentBytes, saltState: segments[segment].saltState,
+        checksum)
     else { return close(segment) }
     if record.kind == .sealed {
       let page = Trailer(record).summary
-      guard page >= SegmentHeader.firstRecord, page < segmentBytes - 64, page % 64 == 0 else { return close(segment) }
+      guard page >= SegmentHeader.firstRecord, page < segmentBytes - 64, page % 64 == 0 else {
+        return close(segment)
+      }
       shelving.page = page
       return
     }

@@ -82,7 +82,8 @@ func bytes(atMost limit: Int, _ body: (inout ByteWriter) -> Void) -> [UInt8] {
 func array(_ span: RawSpan) -> [UInt8] { span.withUnsafeBytes { Array($0) } }
 
 /// Small segments and groups, so that short scenarios fill them.
-func smallConfiguration(segments: Int = 4, segmentBytes: Int = 16_384, indexSlots: Int = 512) -> StoreConfiguration {
+func smallConfiguration(segments: Int = 4, segmentBytes: Int = 16_384, indexSlots: Int = 512) -> StoreConfiguration
+{
   var configuration = StoreConfiguration(segmentCount: segments)
   configuration.geometry.segmentBytes = segmentBytes
   configuration.groupBytes = 4_096

@@ -190,6 +190,8 @@ import Wire
       shelved += rig.log.shelvedSegments
     }
     #expect(chosen != nil || shelved > 20)
-    print("  random lives with a small index: \(last), cuts and crashes: \(cuts), segments on the shelf at their ends: \(shelved)")
+    print(
+      "  random lives with a small index: \(last), cuts and crashes: \(cuts), segments on the shelf at their ends: \(shelved)"
+    )
   }
 }

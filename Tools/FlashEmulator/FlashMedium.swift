@@ -185,7 +185,6 @@ public final class FlashMedium {
 
   /// A copy of what survives a cut.
   public var image: [UInt8] { stored }
-  public var readableImage: [UInt8] { readable }
 
   /// Puts bytes on the medium, as from another life.
   public func load(_ image: [UInt8]) {
