@@ -55,6 +55,8 @@ public struct NodeConfiguration: BitwiseCopyable, Sendable {
   public var groupBytes = Limits.groupBytes
   /// Transaction filters in memory, of the newest segments: see `StoreConfiguration.filterSlots`.
   public var filterSlots = 128
+  /// Slots of the store's index, 0 for what fits its size: see `StoreConfiguration.indexSlots`.
+  public var indexSlots = 0
   /// Members that the node knows at most.
   public var membersMax = Limits.membersMax
   /// Members that have a session at the same time.

@@ -163,6 +163,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   static func storeConfiguration(_ configuration: NodeConfiguration) -> StoreConfiguration {
     var store = StoreConfiguration(segmentCount: Int(configuration.storeBytes / UInt64(Limits.segmentBytes)))
     store.filterSlots = max(1, min(configuration.filterSlots, store.geometry.segmentCount))
+    if configuration.indexSlots > 0 { store.indexSlots = configuration.indexSlots }
     store.groupBytes = configuration.groupBytes
     store.scrubSeconds = configuration.scrubSeconds
     return store
