@@ -10,9 +10,9 @@ import Wire
 
 @Suite struct ShelfScenarios {
   /// Three nodes with small indexes, and what they have stored, oldest first.
-  private func mesh(filterSlots: Int, bundles count: Int = 260) throws -> (VirtualMesh, [(Location, [UInt8])]) {
+  private func mesh(filterSlots: Int, bundles count: Int = 400) throws -> (VirtualMesh, [(Location, [UInt8])]) {
     let mesh = VirtualMesh(nodes: 3, seed: 7, storeBytes: 12 << 20) {
-      $0.indexSlots = 128
+      $0.indexSlots = 512
       $0.filterSlots = filterSlots
       $0.repairAfter = (.seconds(5), .seconds(5), .seconds(5))
     }
@@ -20,13 +20,14 @@ import Wire
     var stored: [(Location, [UInt8])] = []
     for number in 0..<count {
       let body = mesh.random.bytes(Limits.payloadBytes - number % 7)
-      let answer = try #require(mesh.stored(mesh.submit(body, flags: [.full, .flush], to: number % 3), at: number % 3))
+      let answer = try #require(
+        mesh.stored(mesh.submit(body, flags: [.full, .flush], to: number % 3), at: number % 3), "bundle \(number)")
       stored.append((answer.location, body))
     }
     mesh.run(for: .seconds(2))
     for node in 0..<3 {
       #expect(mesh.status("store.shelved_segments", of: node) >= 1)
-      #expect(mesh.status("store.records", of: node) > 400)
+      #expect(mesh.status("store.records", of: node) > 600)
     }
     return (mesh, stored)
   }
@@ -49,12 +50,17 @@ import Wire
     }
   }
 
-  /// An old bundle is let go everywhere, and one that is renewed stays.
-  @Test func theOldIsReleasedAndRenewed() throws {
+  /// An old bundle is let go everywhere, and the others stay.
+  @Test func theOldIsReleased() throws {
     let (mesh, stored) = try mesh(filterSlots: 12)
     for number in stride(from: 0, to: 60, by: 2) {
-      let request = mesh.submit(array(stored[number].0.bundle), kind: .release, flags: [.accepted], to: number % 3)
-      try #require(mesh.wait(request, at: number % 3, for: .seconds(5))?.type == .accepted)
+      // Who finds the node busy asks again.
+      for _ in 0..<100 {
+        let request = mesh.submit(
+          array(stored[number].0.bundle), kind: .release, flags: [.accepted], to: number % 3)
+        if mesh.wait(request, at: number % 3, for: .seconds(5))?.type == .accepted { break }
+        mesh.run(for: .milliseconds(50))
+      }
     }
     mesh.run(for: .seconds(20))
     for number in 0..<60 {
@@ -70,9 +76,9 @@ import Wire
 
   /// What a dead node held of old bundles is made again.
   @Test func theOldIsRepaired() throws {
-    let (mesh, stored) = try mesh(filterSlots: 12, bundles: 160)
+    let (mesh, stored) = try mesh(filterSlots: 12, bundles: 330)
     mesh.add {
-      $0.indexSlots = 128
+      $0.indexSlots = 512
       $0.filterSlots = 12
       $0.repairAfter = (.seconds(5), .seconds(5), .seconds(5))
     }
