@@ -252,14 +252,22 @@ extension Mesh {
   mutating func seal(
     _ slot: Int, plainBytes: Int, into writer: inout ByteWriter, _ emit: (inout ByteWriter) -> Void
   ) {
-    let counter = keys[slot].sendCounter
-    keys[slot].sendCounter += 1
-    let key = keys[slot].sendKey
+    // What is around `emit` is compiled once for each: as little as can be.
+    let start = beginSealed(slot, into: &writer)
+    emit(&writer)
+    endSealed(slot, start, plainBytes: plainBytes, &writer)
+  }
+
+  @inline(never) private func beginSealed(_ slot: Int, into writer: inout ByteWriter) -> Int {
     DatagramView.emitHead(.sealed, into: &writer)
     writer.u32(keys[slot].remoteIndex)
-    writer.u64(counter)
-    let start = writer.count
-    emit(&writer)
+    writer.u64(keys[slot].sendCounter)
+    return writer.count
+  }
+
+  @inline(never) private func endSealed(_ slot: Int, _ start: Int, plainBytes: Int, _ writer: inout ByteWriter) {
+    let (key, counter) = (keys[slot].sendKey, keys[slot].sendCounter)
+    keys[slot].sendCounter += 1
     precondition(writer.count == start + plainBytes)
     writer.skip(SessionCipher.tagBytes)
     writer.change(from: start) { (span: inout MutableRawSpan) in

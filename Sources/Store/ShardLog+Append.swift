@@ -25,6 +25,24 @@ extension ShardLog where Flash: ~Copyable {
     _ kind: LogKind, key: Digest, index shardIndex: UInt8, expiryHours: UInt32, byteCount: Int, isCopy: Bool,
     ticket: StoreTicket, emit: (inout ByteWriter) -> Void
   ) -> AppendAnswer {
+    // What is around `emit` is compiled once for each: as little as can be.
+    let answer = beginRecord(kind, byteCount: byteCount, isCopy: isCopy)
+    guard answer == .queued else { return answer }
+    let span = Int(LogRecord.span(of: UInt32(byteCount)))
+    var writer = ByteWriter(groupMemory.mutableBytes(at: recordStart + 64, count: span - 64))
+    emit(&writer)
+    precondition(writer.count == byteCount && !writer.overflowed)
+    writer.zeros(writer.remaining)
+    endRecord(
+      kind, key, index: shardIndex, expiryHours: expiryHours, byteCount: byteCount, isCopy: isCopy, ticket: ticket)
+    return .queued
+  }
+
+  /// Where in the memory of groups the next record goes.
+  private var recordStart: Int { groupOffset(filling) + 64 + Int(groups[filling].byteCount) }
+
+  @inline(never)
+  private mutating func beginRecord(_ kind: LogKind, byteCount: Int, isCopy: Bool) -> AppendAnswer {
     precondition(isOpen)
     precondition(byteCount >= 0 && byteCount <= configuration.dataBytesMax)
     precondition(kind.hasData || byteCount == 0)
@@ -32,29 +50,33 @@ extension ShardLog where Flash: ~Copyable {
     if kind.isIndexed, !isCopy, index.count + pendingEntries >= index.capacity {
       return findShelving() ? .busy : .full
     }
-    let span = LogRecord.span(of: UInt32(byteCount))
-    let stream = heads.count > 1 && (kind == .outbox || kind == .outboxDone) ? 1 : 0
-    let answer = makeRoom(for: span, FooterNeed(kind), in: stream, mayUseReserve: isCopy || kind.mayUseReserve)
-    guard answer == .queued else { return answer }
+    return makeRoom(
+      for: LogRecord.span(of: UInt32(byteCount)), FooterNeed(kind), in: stream(of: kind),
+      mayUseReserve: isCopy || kind.mayUseReserve)
+  }
 
-    let group = groups[filling]
-    let at = groupOffset(filling) + 64 + Int(group.byteCount)
-    var writer = ByteWriter(groupMemory.mutableBytes(at: at + 64, count: Int(span) - 64))
-    emit(&writer)
-    precondition(writer.count == byteCount && !writer.overflowed)
-    writer.zeros(writer.remaining)
+  private func stream(of kind: LogKind) -> Int {
+    heads.count > 1 && (kind == .outbox || kind == .outboxDone) ? 1 : 0
+  }
+
+  @inline(never)
+  private mutating func endRecord(
+    _ kind: LogKind, _ key: Digest, index shardIndex: UInt8, expiryHours: UInt32, byteCount: Int, isCopy: Bool,
+    ticket: StoreTicket
+  ) {
+    let at = recordStart
+    let span = LogRecord.span(of: UInt32(byteCount))
     let record = LogRecord(
       dataChecksum: checksum.of(groupMemory.bytes(at: at + 64, count: byteCount)), length: UInt32(byteCount),
       kind: kind, index: shardIndex, key: key, expiryHours: expiryHours)
     record.emit(into: groupMemory.mutableBytes(at: at, count: 64))
-    tickets[filling * configuration.groupRecords + Int(group.recordCount)] = ticket
+    tickets[filling * configuration.groupRecords + Int(groups[filling].recordCount)] = ticket
     groups[filling].byteCount += span
     groups[filling].recordCount += 1
     groups[filling].need += FooterNeed(kind)
-    groups[filling].stream = UInt8(stream)
+    groups[filling].stream = UInt8(stream(of: kind))
     if isCopy { groups[filling].copiedBytes += span }
     if kind.isIndexed { pendingEntries += 1 }
-    return .queued
   }
 
   /// Lets a bundle go: its shards, certificate and renewal are dead when the record is durable.
