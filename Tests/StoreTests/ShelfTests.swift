@@ -134,6 +134,20 @@ import Wire
     rig.check()
   }
 
+  /// More is let go with one group than the index has room for at the same time.
+  @Test func manyAreReleasedAtOnce() {
+    let rig = Self.rig()
+    rig.medium.appendTiming = .later
+    let count = Self.fill(rig)
+    rig.settle()
+    for bundle in 0..<14 { rig.release(bundle) }
+    rig.check()
+    for bundle in 0..<14 {
+      #expect(rig.load(.shard, key(bundle)) == nil && rig.load(.certificate, key(bundle)) == nil)
+    }
+    #expect(count > 100 && rig.log.recalled.count < 2 * 14)
+  }
+
   /// A scrub reads what is on the shelf, and what it loses there is told and gone.
   @Test func theShelfIsScrubbed() {
     let rig = Self.rig()
