@@ -140,7 +140,7 @@ import Wire
     rig.medium.appendTiming = .later
     let count = Self.fill(rig)
     rig.settle()
-    for bundle in 0..<14 { rig.release(bundle) }
+    for bundle in 0..<14 { rig.patiently { rig.release(bundle) } }
     rig.check()
     for bundle in 0..<14 {
       #expect(rig.load(.shard, key(bundle)) == nil && rig.load(.certificate, key(bundle)) == nil)
