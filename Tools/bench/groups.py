@@ -296,6 +296,8 @@ def sessions(_):
        Figure("memory of a store of 256 MiB, per 1,000 bytes stored", "B", None),
        Figure("the same, 4 GiB", "B", None),
        Figure("the same, 64 GiB", "B", None),
+       Figure("what a store of 256 MiB takes in bundles of 1 KiB, four times as many as its index", "%", ">= 85"),
+       Figure("looking one of the older half up, on average", "ms", None),
        Figure("bytes written per byte of leaves, batch of 64, store full and expiring, a fifth of it five times sooner",
               "B/B", None),
        Figure("the same, bytes that reach the disk", "B/B", "<= 1.25"),

@@ -14,11 +14,17 @@ final class Bench {
   let report: OpenReport
   /// Microseconds that it took to open.
   let openedIn: Int64
-  private let shards = Region(byteCount: 64 * shardBytes)
+  private let shards: Region
+  private let recordBytes: Int
   var durable = 0
   private(set) var loaded = -1
 
-  init(folder: StaticString, segments: Int, groupBytes: Int = Limits.groupBytes, indexSlots: Int? = nil) {
+  init(
+    folder: StaticString, segments: Int, groupBytes: Int = Limits.groupBytes, indexSlots: Int? = nil,
+    recordBytes: Int = shardBytes
+  ) {
+    self.recordBytes = recordBytes
+    shards = Region(byteCount: 64 * recordBytes)
     var configuration = StoreConfiguration(segmentCount: segments)
     configuration.groupBytes = groupBytes
     configuration.scrubSeconds = 0
@@ -79,20 +85,22 @@ final class Bench {
     })
   }
 
-  /// Shards of 4,096 bytes as `ShardView` reads them: 32 transactions and a slice of the corpus. Made beforehand, as the
-  /// values of the others are.
+  /// Shards as `ShardView` reads them: 32 transactions and a slice of the corpus. Made beforehand, as the values of the others
+  /// are.
   private func prepare() {
     for number in 0..<64 {
-      var writer = ByteWriter(shards.mutableBytes(at: number * shardBytes, count: shardBytes))
+      var writer = ByteWriter(shards.mutableBytes(at: number * recordBytes, count: recordBytes))
       emit(UInt64(number), &writer)
       // What the log cannot read as a shard would cost it no names and no filter.
-      guard (try? ShardView(writer.written)) != nil, writer.count == shardBytes else { fatalError("not a shard") }
+      guard (try? ShardView(writer.written)) != nil, writer.count == recordBytes else { fatalError("not a shard") }
     }
   }
 
   private func emit(_ number: UInt64, _ writer: inout ByteWriter) {
+    let sliceBytes = recordBytes - 294 - 512
     let header = BundleHeader(
-      cell: 1, transactionCount: 32, rawBytes: 6_600, codedBytes: 6_580, codec: .lz4, dictionary: 0,
+      cell: 1, transactionCount: 32, rawBytes: UInt16(2 * sliceBytes + 20),
+      codedBytes: UInt16(2 * sliceBytes), codec: .lz4, dictionary: 0,
       redundancy: Redundancy(dataShards: 2, shards: 4), storedForHours: 4_320, transactionRoot: .zero,
       shardRoot: .zero)
     RecordHead(
@@ -108,7 +116,7 @@ final class Bench {
     for transaction in 0..<UInt64(32) { writer.u64((number * 32 + transaction) &* 0x9e37_79b9_7f4a_7c15) }
     writer.zeros(512 - 256)
     unsafe writer.bytes(
-      RawSpan(_unsafeBytes: UnsafeRawBufferPointer(start: bench_value(Int32(number)), count: 3_290)))
+      RawSpan(_unsafeBytes: UnsafeRawBufferPointer(start: bench_value(Int32(number)), count: sliceBytes)))
   }
 
   func put(_ number: UInt64, expiryHours: UInt32 = .max - 1) {
@@ -119,8 +127,8 @@ final class Bench {
   func offer(_ number: UInt64, expiryHours: UInt32) -> Bool {
     while true {
       let answer = log.append(
-        .shard, key: key(number), expiryHours: expiryHours, byteCount: shardBytes, ticket: 1
-      ) { $0.bytes(shards.bytes(at: Int(number % 64) * shardBytes, count: shardBytes)) }
+        .shard, key: key(number), expiryHours: expiryHours, byteCount: recordBytes, ticket: 1
+      ) { $0.bytes(shards.bytes(at: Int(number % 64) * recordBytes, count: recordBytes)) }
       if answer == .queued { return true }
       if answer == .full { return false }
       wait()
@@ -149,12 +157,17 @@ final class Bench {
     return Double(count) / (Double(bench_nanoseconds() - start) / 1e9)
   }
 
-  func read(_ number: UInt64) {
+  /// Loads a shard; with `isTicking` the log's time goes on meanwhile, as a node's does.
+  func read(_ number: UInt64, isTicking: Bool = false) {
     loaded = -1
     guard log.load(.shard, key(number), ticket: 2) == .started else { fatalError("no slot") }
     drain()
-    while loaded < 0 { wait() }
-    guard log.bytes(of: loaded).byteCount == shardBytes else { fatalError("another record") }
+    let (start, seconds) = (isTicking ? bench_nanoseconds() : 0, log.poweredSeconds)
+    while loaded < 0 {
+      wait()
+      if isTicking { log.advance(poweredSeconds: seconds + UInt64((bench_nanoseconds() - start) / 1_000_000_000)) }
+    }
+    guard log.bytes(of: loaded).byteCount == recordBytes else { fatalError("another record") }
     log.free(loaded)
   }
 }
@@ -277,6 +290,31 @@ for megabytes in [256, 4_096, 65_536] {
     Double(sum) / Double(megabytes) / 1_048_576 * 1_000, "", "the store's tables, %.0f KiB, for %.0f MiB",
     Double(sum) / 1_024, Double(megabytes))
 }
+
+// MARK: A store of small bundles
+
+/// As the smallest profile has it; its index has room for a quarter of the records.
+func openSmall() -> Bench { Bench(folder: "bundles", segments: 256, recordBytes: 960) }
+bench = openSmall()
+number = 0
+while bench.offer(number, expiryHours: .max - 1) { number += 1 }
+bench.settle()
+figure(
+  Double(bench.log.liveBytes) / Double(bench.log.totalBytes) * 100, "",
+  "%.0f records, %.0f of 256 segments on the shelf", Double(bench.log.recordCount),
+  Double(bench.log.shelvedSegments))
+var sum = 0.0
+var longest = 0.0
+for lookup in 0..<50 {
+  let start = bench_nanoseconds()
+  bench.read(UInt64(lookup) * number / 100, isTicking: true)
+  let taken = Double(bench_nanoseconds() - start) / 1e6
+  sum += taken
+  longest = max(longest, taken)
+}
+bench = openSmall()
+if bench.log.recordCount != Int(number) { fatalError("records are missing") }
+figure(sum / 50, "", "at most %.0f ms; opening the store takes %.0f ms", longest, Double(bench.openedIn) / 1_000)
 
 // MARK: A full store
 
