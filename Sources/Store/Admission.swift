@@ -186,8 +186,8 @@ extension ShardLog where Flash: ~Copyable {
       heads[stream].expiryHours = max(heads[stream].expiryHours, record.expiryHours)
     }
     enter(
-      record.kind, record.key.prefix, span: record.span, expiryHours: record.expiryHours, at: admission.location,
-      author: author)
+      record.kind, index.fingerprint(record.kind, record.key.prefix), span: record.span,
+      expiryHours: record.expiryHours, at: admission.location, author: author)
     if record.kind == .certificate { dropUncertified(record.key.prefix) }
     // A shard that comes again changes nothing, and its certificate may be on the shelf.
     if record.kind == .shard, !admission.hasReplaced, !holds(.certificate, record.key) {
@@ -197,12 +197,13 @@ extension ShardLog where Flash: ~Copyable {
 
   /// Puts a live record into the index and the accounts. `author`: first 8 bytes of a shard's, 0 when not known.
   mutating func enter(
-    _ kind: LogKind, _ prefix: UInt64, span: UInt32, expiryHours: UInt32, at location: LogLocation, author: UInt64
+    _ kind: LogKind, _ fingerprint: UInt64, span: UInt32, expiryHours: UInt32, at location: LogLocation,
+    author: UInt64
   ) {
     let (segment, _) = place(location)
     if kind != .outbox { segments[segment].expiryHours = max(segments[segment].expiryHours, expiryHours) }
     // An unindexed record keeps its segment from being recycled until it expires, but nobody finds it.
-    guard index.insert(index.fingerprint(kind, prefix), location) else {
+    guard index.insert(fingerprint, location) else {
       segments[segment].unindexedCount += 1
       return
     }

@@ -293,7 +293,7 @@ extension ShardLog where Flash: ~Copyable {
       group.sequence = segments[head.active].sequence
       mark = segments[head.active].end
     }
-    assert(group.isFirst || mark == head.position)
+    assert(group.isFirst || mark <= head.position)
     stamp(
       groupMemory, at: groupOffset(number) + 64, count: Int(group.byteCount), offset: head.position, mark: mark,
       saltState: group.saltState, stream)
@@ -369,7 +369,7 @@ extension ShardLog where Flash: ~Copyable {
       considerCompaction()
       poweredStored = max(poweredStored, poweredNow)
     }
-    assert(group.offset == segments[segment].end)
+    assert(group.offset >= segments[segment].end)
     segments[segment].end = group.offset + group.byteCount
     prepareAhead()
   }

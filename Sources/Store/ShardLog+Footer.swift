@@ -206,10 +206,10 @@ extension ShardLog where Flash: ~Copyable {
       guard appendToken == nil else { return false }
       let head = heads[stream]
       let bytes = footerMemory.bytes(at: footerOffset(stream), count: Int(head.pageBytes))
-      // The end of a footer repeats what the records say, so it may become durable whenever the system likes. A page
-      // has records behind it, whose durable mark is above it.
+      // A footer repeats what the records say, so it may become durable whenever the system likes; a page does with the
+      // group behind it.
       let answer = flash.append(
-        segment: UInt32(head.active), offset: head.pageOffset, bytes: bytes, isSynced: !head.isSealing)
+        segment: UInt32(head.active), offset: head.pageOffset, bytes: bytes, isSynced: false)
       if case .busy = answer { return false }
       statistics.groups += 1
       statistics.submittedBytes += UInt64(head.pageBytes)
@@ -243,7 +243,6 @@ extension ShardLog where Flash: ~Copyable {
       return abandon(stream)
     }
     heads[stream].position = head.pageOffset + head.pageBytes
-    segments[segment].end = heads[stream].position
     heads[stream].page = head.pageSummary
     (heads[stream].names, heads[stream].items, heads[stream].expiryHours) = (0, 0, 0)
     heads[stream].pageBytes = 0

@@ -1,8 +1,8 @@
 // Starting on whatever bytes are there. Segments are put in order by their headers. One that has a footer is not read:
 // the footer says what it holds and what its records do to others. The records of all others are taken in as if they
 // had just become durable. A hole among them is damage when something later proves that it was stored once: a durable
-// mark behind it, or the header of the segment that came next. Otherwise it is the torn end of a group that nobody was
-// told of, and everything behind it is cut.
+// mark behind it, or the header of the segment that came next. Otherwise it is a page that was lost with a group behind it,
+// or the torn end of a group that nobody was told of, and everything behind it is cut.
 
 import Identity
 import Wire
@@ -386,6 +386,11 @@ extension ShardLog where Flash: ~Copyable {
     _ items: RawSpan, expiryHours: UInt32, _ segment: Int, isScanned: Bool = false, _ report: inout OpenReport
   ) {
     var at = 0
+    while let item = SummaryItem(items.extracting(at..<items.byteCount)) {
+      at += Int(item.byteCount)
+      index.prefetch(index.hash(item.word))
+    }
+    at = 0
     var ended: UInt64?
     while let item = SummaryItem(items.extracting(at..<items.byteCount)) {
       at += Int(item.byteCount)
@@ -400,17 +405,18 @@ extension ShardLog where Flash: ~Copyable {
         else { continue }
         report.records += 1
         let place = location(segment, item.place * 64)
-        let fingerprint = index.fingerprint(item.kind, item.word)
+        let hash = index.hash(item.word)
+        let fingerprint = hash ^ UInt64(item.kind.rawValue)
         let isFirst = index.find(fingerprint) == 0
         guard isFirst || !index.contains(fingerprint, place) else { continue }
         let before = index.count
-        enter(item.kind, item.word, span: item.span, expiryHours: expiryHours, at: place, author: item.author)
+        enter(item.kind, fingerprint, span: item.span, expiryHours: expiryHours, at: place, author: item.author)
         if index.count == before { report.unindexed += 1 }
         if isAgain {
           // It is in the list if it was, and its certificate may be on the shelf.
           moveUncertified(UncertifiedPlace(prefix: item.word, location: place))
           ended = nil
-        } else if item.kind == .shard, index.find(index.fingerprint(.certificate, item.word)) == 0 {
+        } else if item.kind == .shard, index.find(hash ^ UInt64(LogKind.certificate.rawValue)) == 0 {
           rememberUncertified(UncertifiedPlace(prefix: item.word, location: place).digest, isNew: isFirst)
         } else if item.kind == .certificate {
           dropUncertified(item.word)
@@ -519,7 +525,11 @@ extension ShardLog where Flash: ~Copyable {
       if storedTo == nil {
         let known = marks ?? lookAhead(segment, offset, &report)
         marks = known
-        guard known.highest > offset else { break }
+        if known.highest <= offset {
+          guard let next = endOfLostPage(segment, offset, generationMax ?? 0, &report) else { break }
+          offset = next
+          continue
+        }
       }
       if let record {
         name(record, before: record, &report)
@@ -577,6 +587,22 @@ extension ShardLog where Flash: ~Copyable {
       }
     }
     return marks
+  }
+
+  /// Where the records go on behind a page that is not whole. A page is synced with the group behind it, which does not
+  /// prove it, but whose first record says that it follows one. Nil when that is not what the hole is.
+  private mutating func endOfLostPage(
+    _ segment: Int, _ start: UInt32, _ generationMin: UInt16, _ report: inout OpenReport
+  ) -> UInt32? {
+    var offset = start + 64
+    let limit = min(segmentBytes - 64, start + UInt32(configuration.streamFooterBytes))
+    while offset <= limit {
+      if let record = header(segment, offset, &report), record.generation >= generationMin {
+        return record.previousPrefix == 0 ? offset : nil
+      }
+      offset += 64
+    }
+    return nil
   }
 
   /// Takes a record in; false when its data is rotten.

@@ -2,6 +2,7 @@
 // of what it stands for, so whoever acts on one reads the record first, unless a footer has told the very place. The table's position is derived from
 // those 34 bits, so entries can be moved and removed without reading the flash.
 
+import CChecksum
 import Identity
 import Wire
 
@@ -36,13 +37,19 @@ struct StoreIndex: ~Copyable {
     self.seed = seed
   }
 
-  /// 34 bits of SipHash over the first 8 bytes of the key, keyed with the seed and the kind.
-  func fingerprint(_ kind: LogKind, _ prefix: UInt64) -> UInt64 {
-    let seed = seed
-    return unsafe withUnsafeBytes(of: prefix.littleEndian) {
-      shortHash(unsafe RawSpan(_unsafeBytes: $0), key: (seed.0, seed.1 ^ UInt64(kind.rawValue))) >> 30
+  /// 34 bits of SipHash over the first 8 bytes of the key, with the kind in the lowest: all that is known of a bundle has
+  /// its home in the same cache line.
+  func fingerprint(_ kind: LogKind, _ prefix: UInt64) -> UInt64 { hash(prefix) ^ UInt64(kind.rawValue) }
+
+  /// What the fingerprints of all kinds of records with this key have in common.
+  func hash(_ prefix: UInt64) -> UInt64 {
+    unsafe withUnsafeBytes(of: prefix.littleEndian) {
+      shortHash(unsafe RawSpan(_unsafeBytes: $0), key: seed) >> 30
     }
   }
+
+  /// Has the memory fetched in which everything with this hash is, to be there when it is looked for.
+  func prefetch(_ hash: UInt64) { slots.withAddress(of: home(hash)) { unsafe hotaru_prefetch($0) } }
 
   func home(_ fingerprint: UInt64) -> Int {
     Int(truncatingIfNeeded: (fingerprint * UInt64(slots.count)) >> StoreIndex.fingerprintBits)

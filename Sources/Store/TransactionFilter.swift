@@ -41,14 +41,16 @@ struct TransactionFilter: ~Copyable {
   /// Adds a transaction to the filter in `slot`. O(1).
   func insert(_ prefix: UInt64, slot: UInt16) {
     guard slot != TransactionFilter.noSlot else { return }
-    var (block, bits) = TransactionFilter.position(prefix, byteCount)
-    block += Int(slot) * byteCount
+    let (block, bits) = TransactionFilter.position(prefix, byteCount)
+    var line = memory.mutableBytes(at: Int(slot) * byteCount + block, count: TransactionFilter.blockBytes)
+    // Offsets below 64 by construction.
+    var left = bits
     for _ in 0..<TransactionFilter.bitsPerKey {
-      let at = block + Int(truncatingIfNeeded: bits >> 3 & 63)
-      var byte = memory.mutableBytes(at: at, count: 1)
-      let value = byte.bytes[byte: 0] | 1 << UInt8(truncatingIfNeeded: bits & 7)
-      byte.storeBytes(of: value, as: UInt8.self)
-      bits >>= 9
+      let at = Int(truncatingIfNeeded: left >> 3 & 63)
+      let byte = unsafe line.bytes.unsafeLoad(fromUncheckedByteOffset: at, as: UInt8.self)
+      unsafe line.storeBytes(
+        of: byte | 1 << UInt8(truncatingIfNeeded: left & 7), toUncheckedByteOffset: at, as: UInt8.self)
+      left >>= 9
     }
   }
 

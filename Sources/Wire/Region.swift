@@ -103,6 +103,12 @@
     }
   }
 
+  /// Hands out the address of the element at `index`; traps out of bounds.
+  @inlinable public func withAddress<Result>(of index: Int, _ body: (UnsafeRawPointer) -> Result) -> Result {
+    precondition(index >= 0 && index < count)
+    return unsafe body(UnsafeRawPointer(base + index))
+  }
+
   /// Size in bytes, for the memory plan.
   public static func byteCount(_ count: Int) -> Int { count * MemoryLayout<Element>.stride }
 }

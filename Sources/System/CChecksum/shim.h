@@ -1,5 +1,6 @@
 // CRC-32C by the processor's own instruction, which Swift has no name for. Whether it is there is asked at start:
-// the same program runs on processors that have it and on those that do not.
+// the same program runs on processors that have it and on those that do not. And the instruction that fetches what will be
+// read soon, for which Swift has no name either.
 #ifndef HOTARU_CCHECKSUM_SHIM_H
 #define HOTARU_CCHECKSUM_SHIM_H
 #include <stddef.h>
@@ -11,6 +12,8 @@ static inline uint64_t hotaru_load64(const uint8_t *bytes) {
   memcpy(&word, bytes, 8);
   return word;
 }
+
+static inline void hotaru_prefetch(const void *address) { __builtin_prefetch(address); }
 
 #if defined(__x86_64__)
 #include <cpuid.h>
