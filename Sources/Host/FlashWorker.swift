@@ -42,8 +42,10 @@ enum FlashRequestState { case none, queued, underWay }
   /// Zeros that are only ever read, so that they stay the system's one zero page.
   let zeros = Region(byteCount: sliceBytes)
 
-  /// Appends in a row that were quick, for `isQuick`; negative after a slow one.
-  var quickAppends = 0
+  /// How long an append takes, with its sync, on average of the last 16 or so; slow until it has shown to be quick.
+  private var appendMicroseconds: UInt64 = FlashShared.appendMicrosecondsMax
+  /// Appends that go to the thread whatever the average is, since one was very slow.
+  private var threadedAppends = 0
   var append = FlashRequest()
   var appendState = FlashRequestState.none
   var prepare = FlashRequest()
@@ -83,14 +85,14 @@ enum FlashRequestState { case none, queued, underWay }
 
   /// Whether appends have shown to be so quick that waiting for one holds the loop up less than handing it to a thread
   /// and being woken costs: on NVMe and virtual disks, never on a card.
-  var isQuick: Bool { quickAppends >= 16 }
-  /// Takes in how long an append took, with its sync.
+  var isQuick: Bool { appendMicroseconds < 1_000 && threadedAppends == 0 }
+  /// What slower appends count for in the average.
+  private static var appendMicrosecondsMax: UInt64 { 16_000 }
+  /// Takes in how long an append took, with its sync. Virtual disks have one of some milliseconds now and then; one of
+  /// 50 is what cards do.
   mutating func learn(microseconds: UInt64) {
-    if microseconds > 1_000 {
-      quickAppends = microseconds > 10_000 ? -1_000 : 0
-    } else {
-      quickAppends = min(quickAppends + 1, 16)
-    }
+    appendMicroseconds = (appendMicroseconds * 15 + min(microseconds, Self.appendMicrosecondsMax)) / 16
+    threadedAppends = microseconds > 50_000 ? 1_000 : max(0, threadedAppends - 1)
   }
 
   /// Queues a completion and wakes the loop. There is always room: every operation that was accepted has one.

@@ -13,6 +13,7 @@ const uint8_t *bench_value(int number);
 void bench_read_values(void);
 void raw_open(const char *path);
 double raw_run(int batch, double seconds);
+double raw_read(double seconds);
 void sqlite_open(const char *path);
 double sqlite_run(int batch, double seconds);
 void lmdb_open(const char *path);
