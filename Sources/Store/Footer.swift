@@ -174,6 +174,9 @@ struct Trailer: Equatable, BitwiseCopyable {
   var filter: UInt32
   /// What had been written when the segment was left, but for own bytes, in units of 64 KiB.
   var wear: Wear
+  /// Generation of the record. All that was written with it has the same: what has another was left in its place by a footer
+  /// that a power cut has torn.
+  var generation: UInt16 = 0
 
   private static var wearShift: UInt64 { 16 }
 
@@ -191,6 +194,7 @@ struct Trailer: Equatable, BitwiseCopyable {
   init(_ record: LogRecord) {
     (end, summary, filter) = record.key.withBytes { ($0.loadHalf(at: 8), $0.loadHalf(at: 12), $0.loadHalf(at: 16)) }
     wear = record.key.withBytes { Wear($0, at: 20, shift: Self.wearShift, count: 3) }
+    generation = record.generation
   }
 }
 

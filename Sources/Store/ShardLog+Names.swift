@@ -105,11 +105,13 @@ extension ShardLog where Flash: ~Copyable {
         } else {
           slots[slot].position = key.previous
           slots[slot].names = .names
+          slots[slot].match = UInt32(namesRecord(slot)?.generation ?? 0)
           want(slot, segment, key.names, UInt32(64 + configuration.namesBytesMax))
           return nil
         }
       case .names:
         guard let record = namesRecord(slot), record.kind == .names, record.span <= slots[slot].have,
+          UInt32(record.generation) == slots[slot].match,
           checksum.of(buffer(slot, 64, record.length)) == record.dataChecksum
         else {
           distrustNames(slot)

@@ -291,6 +291,12 @@ extension ShardLog where Flash: ~Copyable {
 
   /// Takes in a segment by its footer; false when that is not whole, and nothing has been taken in.
   private mutating func replay(_ segment: Int, _ trailer: Trailer, _ report: inout OpenReport) -> Bool {
+    if trailer.filter != 0, trailer.filter % 64 == 0, trailer.filter < segmentBytes - 64,
+      let filter = header(segment, trailer.filter, ahead: Self.summaryReadBytes, &report),
+      filter.generation != trailer.generation
+    {
+      return false
+    }
     // The filter stands before the trailer, in what has been read.
     if segments[segment].filterSlot != TransactionFilter.noSlot {
       if trailer.filter != 0, let filter = footerRecord(.filter, segment, trailer.filter, &report) {
@@ -308,7 +314,9 @@ extension ShardLog where Flash: ~Copyable {
     var count = 0
     var offset = trailer.summary
     while offset != 0 {
-      guard count < pages.count, let page = footerRecord(.summary, segment, offset, &report) else { return false }
+      guard count < pages.count, let page = footerRecord(.summary, segment, offset, &report),
+        page.record.generation == trailer.generation || offset < trailer.end
+      else { return false }
       pages[count] = offset
       if room + Int(page.record.span) <= slotMemory.byteCount {
         page.record.emit(into: slotMemory.mutableBytes(at: room, count: 64))

@@ -333,7 +333,7 @@ extension ShardLog where Flash: ~Copyable {
     guard record.kind == .names, isWhole(slot, record) else { return lose(item, nil) }
     var at: UInt32 = 0
     while let entry = NamesEntry(buffer(slot, 64 + at, record.length - at)) {
-      if entry.unit == item.place { return lose(item, entry.bundle) }
+      if entry.unit == item.place, entry.bundle.prefix == item.word { return lose(item, entry.bundle) }
       at += UInt32(entry.byteCount)
     }
     return lose(item, nil)
