@@ -529,15 +529,15 @@ extension ShardLog where Flash: ~Copyable {
         end = offset
         continue
       }
-      // A hole, unless it is the end.
+      // A page that was lost, a hole, or the end.
+      if !isInHole, let next = endOfLostPage(segment, offset, generationMax ?? 0, limit, &report) {
+        offset = next
+        continue
+      }
       if storedTo == nil {
         let known = marks ?? lookAhead(segment, offset, &report)
         marks = known
-        if known.highest <= offset {
-          guard let next = endOfLostPage(segment, offset, generationMax ?? 0, &report) else { break }
-          offset = next
-          continue
-        }
+        guard known.highest > offset else { break }
       }
       if let record {
         name(record, before: record, &report)
@@ -597,16 +597,17 @@ extension ShardLog where Flash: ~Copyable {
     return marks
   }
 
-  /// Where the records go on behind a page that is not whole. A page is synced with the group behind it, which does not
-  /// prove it, but whose first record says that it follows one. Nil when that is not what the hole is.
+  /// Where the records go on behind a page that is not whole. A page is synced with the group behind it, so a power cut may
+  /// leave the one without the other; the first record of the group says that it follows a page, and its durable mark where
+  /// that begins. Nil when that is not what the hole is.
   private mutating func endOfLostPage(
-    _ segment: Int, _ start: UInt32, _ generationMin: UInt16, _ report: inout OpenReport
+    _ segment: Int, _ start: UInt32, _ generationMin: UInt16, _ limit: UInt32, _ report: inout OpenReport
   ) -> UInt32? {
     var offset = start + 64
-    let limit = min(segmentBytes - 64, start + UInt32(configuration.streamFooterBytes))
-    while offset <= limit {
+    let last = min(limit, start + UInt32(configuration.streamFooterBytes))
+    while offset + 64 <= last {
       if let record = header(segment, offset, &report), record.generation >= generationMin {
-        return record.previousPrefix == 0 ? offset : nil
+        return record.previousPrefix == 0 && record.durableMark <= start ? offset : nil
       }
       offset += 64
     }
