@@ -1,8 +1,8 @@
 // Starting on whatever bytes are there. Segments are put in order by their headers. One that has a footer is not read:
 // the footer says what it holds and what its records do to others. The records of all others are taken in as if they
 // had just become durable. A hole among them is damage when something later proves that it was stored once: a durable
-// mark behind it, or the header of the segment that came next. Otherwise it is a page that was lost with a group behind it,
-// or the torn end of a group that nobody was told of, and everything behind it is cut.
+// mark behind it, or the header of the segment that came next. Otherwise it is the torn end of a group that nobody was
+// told of, or of the page that was synced with it, and everything behind it is cut.
 
 import Identity
 import Wire
@@ -529,11 +529,7 @@ extension ShardLog where Flash: ~Copyable {
         end = offset
         continue
       }
-      // A page that was lost, a hole, or the end.
-      if !isInHole, let next = endOfLostPage(segment, offset, generationMax ?? 0, limit, &report) {
-        offset = next
-        continue
-      }
+      // A hole, unless it is the end.
       if storedTo == nil {
         let known = marks ?? lookAhead(segment, offset, &report)
         marks = known
@@ -595,23 +591,6 @@ extension ShardLog where Flash: ~Copyable {
       }
     }
     return marks
-  }
-
-  /// Where the records go on behind a page that is not whole. A page is synced with the group behind it, so a power cut may
-  /// leave the one without the other; the first record of the group says that it follows a page, and its durable mark where
-  /// that begins. Nil when that is not what the hole is.
-  private mutating func endOfLostPage(
-    _ segment: Int, _ start: UInt32, _ generationMin: UInt16, _ limit: UInt32, _ report: inout OpenReport
-  ) -> UInt32? {
-    var offset = start + 64
-    let last = min(limit, start + UInt32(configuration.streamFooterBytes))
-    while offset + 64 <= last {
-      if let record = header(segment, offset, &report), record.generation >= generationMin {
-        return record.previousPrefix == 0 && record.durableMark <= start ? offset : nil
-      }
-      offset += 64
-    }
-    return nil
   }
 
   /// Takes a record in; false when its data is rotten.

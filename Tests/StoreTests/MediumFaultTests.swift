@@ -92,12 +92,21 @@ struct Course {
     }
   }
 
+  /// The group that is synced with the page that step `number` writes, if that writes one. Nothing tells that it was stored
+  /// without the page, until something comes behind it.
+  func group(behind number: Int) -> Int? {
+    let step = steps[number]
+    guard !step.write.isSynced, step.range.upperBound < rig.configuration.geometry.segmentBytes else { return nil }
+    return steps[(number + 1)...].first { $0.segment == step.segment && $0.life == step.life }?.number
+  }
+
   /// Whether something that was stored before `end` says that step `number` was stored.
   func isProven(_ number: Int, before end: Int) -> Bool {
     let step = steps[number]
     // What is in a life without header is not found, nor missed.
     guard !step.isFirst, let begun = sequence(step.life) else { return false }
-    return steps[(number + 1)..<end].contains { later in
+    let first = (group(behind: number) ?? number) + 1
+    return steps[min(first, end)..<end].contains { later in
       guard later.write.isSynced else { return false }
       // A durable mark or a trailer; the header of the next segment.
       if later.segment == step.segment, later.life == step.life { return true }
@@ -323,6 +332,7 @@ struct Harm {
         harm.miss(number, course)
         let isProven = course.isProven(number, before: end)
         if isProven { proofs += 1 }
+        if !isProven, let group = course.group(behind: number) { harm.miss(group, course) }
         Self.verify(
           course.rig, harm, proven: isProven ? course.steps[number].stored : [],
           named: course.named(number, before: end), "append \(number), cut at \(end)")
