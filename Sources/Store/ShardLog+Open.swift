@@ -516,9 +516,12 @@ extension ShardLog where Flash: ~Copyable {
       makeIndexRoom(1, except: segment, &report)
       let found = header(segment, offset, &report)
       let record = found.flatMap { $0.generation >= generationMax ?? 0 ? $0 : nil }
-      if let record, take(record, segment, offset, &report) {
-        if isInHole { name(nil, before: record, &report) }
+      if isInHole, let record {
+        // Before the record is taken: it may say that what is missing was let go.
+        name(nil, before: record, &report)
         isInHole = false
+      }
+      if let record, take(record, segment, offset, &report) {
         generationMax = record.generation
         previousPrefix = record.key.prefix
         if let continuing, record.kind == .summary {
@@ -537,7 +540,6 @@ extension ShardLog where Flash: ~Copyable {
       }
       if let record {
         name(record, before: record, &report)
-        isInHole = false
         generationMax = record.generation
         offset += record.span
       } else {
