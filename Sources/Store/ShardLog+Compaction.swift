@@ -20,6 +20,8 @@ struct Compaction: BitwiseCopyable {
   /// Those that have been begun since are left: a segment that is full of small records is never nearly all live, and
   /// would be copied for ever.
   var askedBefore: UInt64 = 0
+  /// First 8 bytes of the bundle whose renewal is to be copied next, when all of it has been looked for; 0: none.
+  var recalled: UInt64 = 0
 }
 
 /// What compaction could gain.
@@ -224,11 +226,18 @@ extension ShardLog where Flash: ~Copyable {
       // A page that cannot be read is the scrub's business.
       scrub.suspect = segment
       compaction.position = min(segments[segment].end, (compaction.position / 4_096 + 1) * 4_096)
-    } else if have > 0 {
-      takeCopies(slot, segment)
     }
+    let bundle = error == nil && have > 0 ? takeCopies(slot, segment) : nil
     slots[slot] = ReadSlot()
     guard compaction.segment >= 0 else { return nil }
+    if let bundle {
+      slots[slot].key = bundle
+      slots[slot].recallsAll = true
+      slots[slot].near = location(segment, 0)
+      slots[slot].purpose = .recall
+      startRecall(slot)
+      return nil
+    }
     guard canCopy, !compaction.isBlocked, !isExpiryDue, compaction.position < segments[segment].end else {
       return nil
     }
@@ -238,8 +247,10 @@ extension ShardLog where Flash: ~Copyable {
     return nil
   }
 
-  /// Copies the live records of the slot's buffer, which begins at `compaction.position`.
-  private mutating func takeCopies(_ slot: Int, _ segment: Int) {
+  /// Copies the live records of the slot's buffer, which begins at `compaction.position`. Stops at a bundle that is to be
+  /// looked for first, and returns it.
+  private mutating func takeCopies(_ slot: Int, _ segment: Int) -> Digest? {
+    var wanted: Digest?
     let base = compaction.position
     let have = slots[slot].have
     var start: UInt32 = 0
@@ -273,6 +284,11 @@ extension ShardLog where Flash: ~Copyable {
         compaction.isBlocked = true
         break
       }
+      // A renewal counts for what of its bundle is in the index.
+      if record.kind == .renewed, hasShelf, compaction.recalled != record.key.prefix {
+        wanted = record.key
+        break
+      }
       let isRenewed = record.kind != .outbox && index.find(index.fingerprint(.renewed, record.key.prefix)) != 0
       let hours = isRenewed ? max(record.expiryHours, segments[segment].expiryHours) : record.expiryHours
       if record.kind != .outbox, hours <= poweredHour {
@@ -286,6 +302,7 @@ extension ShardLog where Flash: ~Copyable {
       start += record.span
     }
     if compaction.segment >= 0 { compaction.position = base + start }
+    return wanted
   }
 
   /// What is on the shelf enters the index, for its copy to find what it replaces.

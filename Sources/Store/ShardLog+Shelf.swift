@@ -208,7 +208,7 @@ extension ShardLog where Flash: ~Copyable {
     }
     segments[segment].shelvedFrom = max(key.previous, SegmentHeader.firstRecord)
     let first = location(segment, 0)
-    var wanted = pendingKeys()
+    var wanted = pendingKeys() | 1 << (compaction.recalled & 63)
     for slot in 0..<slots.count where slots[slot].recallsAll { wanted |= 1 << (slots[slot].key.prefix & 63) }
     var at = 0
     while let item = SummaryItem(items.extracting(at..<items.byteCount)) {
@@ -246,8 +246,9 @@ extension ShardLog where Flash: ~Copyable {
     return count >= recallsMax
   }
 
-  /// Whether somebody has asked for all of a bundle, or has got it and not given the slot back.
+  /// Whether somebody has asked for all of a bundle, and has not done yet what it was for.
   private func isRecallingAll(_ prefix: UInt64) -> Bool {
+    if prefix == compaction.recalled { return true }
     for slot in 0..<slots.count where slots[slot].recallsAll && slots[slot].key.prefix == prefix { return true }
     return false
   }
@@ -263,6 +264,13 @@ extension ShardLog where Flash: ~Copyable {
 
   /// The walk over the shelf has ended: whatever it has found is in the index.
   mutating func endRecall(_ slot: Int) {
+    if slot == configuration.readSlots {
+      compaction.recalled = slots[slot].key.prefix
+      slots[slot] = ReadSlot()
+      slots[slot].purpose = .compact
+      slots[slot].phase = .arrived
+      return
+    }
     slots[slot].purpose = .load
     slots[slot].match = 0
     slots[slot].have = 0
@@ -283,19 +291,28 @@ extension ShardLog where Flash: ~Copyable {
       recalled[position] = Recalled()
       _ = index.remove(fingerprint, location)
     }
+    let kept = pendingKeys()
     for _ in 0..<recalled.count {
-      let old = recalled[shelving.recalledNext]
-      recalled[shelving.recalledNext] = Recalled()
-      let (segment, offset) = place(old.location)
-      // What is on its way may act on it.
-      if offset >= segments[segment].shelvedFrom, !isPending(old.prefix) {
-        _ = index.remove(index.fingerprint(old.kind, old.prefix), old.location)
+      let position = shelving.recalledNext
+      shelving.recalledNext = (position + 1) % recalled.count
+      let old = recalled[position]
+      if old.location != 0 {
+        // What is on its way may act on it, and so may who has just asked for it.
+        if kept & 1 << (old.prefix & 63) != 0, isPending(old.prefix) { continue }
+        if old.prefix != prefix, isRecallingAll(old.prefix) { continue }
+        recalled[position] = Recalled()
+        let (segment, offset) = place(old.location)
+        if offset >= segments[segment].shelvedFrom {
+          _ = index.remove(index.fingerprint(old.kind, old.prefix), old.location)
+        }
       }
-      let isIn = index.insert(fingerprint, location)
-      if isIn { recalled[shelving.recalledNext] = Recalled(prefix: prefix, location: location, kind: kind) }
-      shelving.recalledNext = (shelving.recalledNext + 1) % recalled.count
-      if isIn { return }
+      if index.insert(fingerprint, location) {
+        recalled[position] = Recalled(prefix: prefix, location: location, kind: kind)
+        return
+      }
     }
+    // All of them are waited for. This one stays in the index as long as its segment, when there is room.
+    _ = index.insert(fingerprint, location)
   }
 }
 

@@ -241,6 +241,58 @@ import Wire
     print("  power cuts while segments are emptied: \(cases) (\(full.medium.appends) writes)")
   }
 
+  /// The footer of a segment is torn, the segment is gone on in after the start, and its next footer, in the same place, is
+  /// torn as well: nothing of the first one may be taken for a part of the second.
+  @Test(arguments: [64, 512]) func footersInTheSamePlace(pageBytes: Int) {
+    let masks: [UInt64] = [0, .max, 1, 2, 0xaaaa_aaaa_aaaa_aaaa, 0x5555_5555_5555_5555]
+    var tears = masks.flatMap { first in masks.map { (first, $0) } }
+    // Each part in turn of the first footer, and all the others of the second, which is longer in front.
+    for page in 0..<UInt64(16) {
+      for shift in 0..<UInt64(4) { tears += [1, 3, 7].map { ($0 << page, ~($0 << (page + shift))) } }
+    }
+    var (cases, again) = (0, 0)
+    for (first, second) in tears {
+      for more in 1...2 {
+        let rig = Rig(smallConfiguration(segments: 4), pageBytes: pageBytes)
+        var bundle = 0
+        /// Until the footer has been written and the next segment's first group not.
+        func leave() {
+          var segment = rig.log.heads[0].active
+          repeat {
+            if segment < 0 { segment = rig.log.heads[0].active }
+            rig.settle()
+            rig.patiently { rig.putShard(bundle, sliceBytes: 1_900) }
+            bundle += 1
+          } while segment < 0 || rig.log.heads[0].active == segment
+        }
+        leave()
+        rig.medium.tearOfUnsynced = .mask(first)
+        rig.medium.cut()
+        rig.reopen()
+        rig.check()
+        // An item of a record that is in no filter and has no name, or a small shard, which fits where large ones do not.
+        if more == 1 {
+          rig.put(.outbox, key(-9), data: [UInt8](repeating: 7, count: 40))
+        } else {
+          rig.putShard(9_000, sliceBytes: 1)
+        }
+        rig.settle()
+        if rig.log.heads[0].active == 0 { again += 1 }
+        leave()
+        rig.medium.tearOfUnsynced = .mask(second)
+        rig.medium.cut()
+        rig.reopen()
+        rig.check()
+        for bundle in [0, 9_000] where rig.fates.keys.contains(where: { $0.key == key(bundle) }) {
+          #expect(rig.locate(key(bundle * 1_000)) == [key(bundle)])
+        }
+        cases += 1
+      }
+    }
+    #expect(again > cases / 4)
+    print("  footers in the same place, pages of \(pageBytes) B: \(cases), gone on in: \(again)")
+  }
+
   @Test func randomLives() {
     var cuts = 0
     var recycled: UInt64 = 0

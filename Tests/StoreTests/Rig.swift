@@ -70,6 +70,7 @@ final class Rig {
   /// Ends every operation, in order.
   func settle() {
     for _ in 0..<100_000 {
+      log.probesLeft = ShardLog<EmulatedFlash>.probesPerSecond
       log.flush()
       drain()
       if medium.pendingCount == 0 {
@@ -213,7 +214,8 @@ final class Rig {
       idle = 0
       log.complete(medium.end())
     }
-    Issue.record("a read does not end")
+    Issue.record(
+      "a read does not end, seed \(seed): \((0..<log.slots.count).map { log.slots[$0] }.filter { $0.isUnderWay })")
     return nil
   }
 

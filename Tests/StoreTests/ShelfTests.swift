@@ -148,6 +148,44 @@ import Wire
     #expect(count > 100 && rig.log.recalled.count < 2 * 14)
   }
 
+  /// Renewals are copied out of a segment that is emptied, and count for what is on the shelf as before, after a start too.
+  @Test(arguments: [16, 2]) func renewalsAreCopied(filterSlots: Int) {
+    let rig = Self.rig { $0.filterSlots = filterSlots }
+    func put(_ bundles: Range<Int>) {
+      for bundle in bundles {
+        rig.patiently { rig.putShard(bundle, sliceBytes: 60, expiry: bundle < 20 ? 30 : .max - 1) }
+        rig.settle()
+      }
+    }
+    put(0..<130)
+    #expect(rig.log.shelvedSegments > 1)
+    let segment = rig.log.heads[0].active
+    for bundle in stride(from: 0, to: 20, by: 2) {
+      rig.patiently { rig.renew(bundle, expiry: 500) }
+      rig.settle()
+    }
+    put(130..<200)
+    let sequence = rig.log.segments[segment].sequence
+    for bundle in 90..<180 {
+      rig.patiently { rig.release(bundle) }
+      rig.settle()
+    }
+    // What has been found for the renewals has left the index.
+    for bundle in 20..<80 { #expect(rig.load(.shard, key(bundle)) != nil) }
+    rig.log.compactNow()
+    rig.check()
+    #expect(rig.log.segments[segment].liveCount == 0)
+    // It is written over.
+    put(200..<255)
+    #expect(rig.log.segments[segment].sequence != sequence && rig.all(.renewed).count == 10)
+    rig.medium.cut()
+    rig.reopen()
+    rig.hour = 31
+    rig.log.advance(poweredSeconds: 31 * 3_600)
+    rig.check()
+    for bundle in stride(from: 0, to: 20, by: 2) { #expect(rig.load(.shard, key(bundle)) != nil) }
+  }
+
   /// A scrub reads what is on the shelf, and what it loses there is told and gone.
   @Test func theShelfIsScrubbed() {
     let rig = Self.rig()
