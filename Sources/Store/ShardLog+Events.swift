@@ -25,8 +25,10 @@ extension ShardLog where Flash: ~Copyable {
   /// Whether `nextEvent` stopped because it had worked enough for one turn, not because there is nothing to do.
   public var hasWork: Bool {
     for slot in 0..<slots.count where slots[slot].hasYielded { return true }
-    if !slots[configuration.readSlots].isUnderWay, isScrubDue || isCompactionDue || isShelvingDue { return true }
-    return isExpiryDue && isIdle
+    let isFree = !slots[configuration.readSlots].isUnderWay
+    if isFree, isShelvingDue { return true }
+    // Scrub and compaction let expiry go first, which waits for what is on its way to its segment.
+    return isExpiryDue ? isIdle : isFree && (isScrubDue || isCompactionDue)
   }
 
   /// Whether nothing is queued, under way or waiting for its event. Slots that hold a record do not count, nor does the

@@ -58,6 +58,23 @@ import Wire
     return rig.events.compactMap { if case .damaged(let damage) = $0 { damage } else { nil } }
   }
 
+  /// A scrub that lets expiry go first, which waits for a group, is no work that could be done now.
+  @Test func waitingIsNoWork() {
+    let rig = Rig(smallConfiguration(segments: 6))
+    rig.putShard(1, expiry: 1)
+    rig.settle()
+    rig.medium.appendTiming = .later
+    rig.putShard(2, expiry: 1)
+    rig.log.flush()
+    rig.log.scrubNow()
+    rig.log.advance(poweredSeconds: 2 * 3_600)
+    for _ in 0..<10 { rig.drain() }
+    #expect(rig.log.isExpiryDue && !rig.log.hasWork && !rig.log.isIdle)
+    rig.hour = 2
+    rig.settle()
+    #expect(rig.log.recordCount == 0 && rig.log.scrubSegmentsLeft == 0)
+  }
+
   @Test func nothingIsReportedWhenNothingIsRotten() {
     let rig = filled()
     #expect(scrub(rig) == [])
