@@ -9,6 +9,26 @@ import Wire
 @testable import Store
 
 @Suite struct FaultTests {
+  /// A record that cannot be read is no damage when the one behind it lets it go.
+  @Test func whatIsLetGoIsNotMissed() {
+    let rig = Rig()
+    for bundle in 1...2 {
+      rig.putShard(bundle)
+      rig.settle()
+    }
+    let offset = Int(rig.log.place(rig.log.index.find(rig.log.index.fingerprint(.shard, key(2).prefix))).offset)
+    rig.release(2)
+    rig.settle()
+    rig.putShard(3)
+    rig.settle()
+    rig.medium.change(segment: 0, offset: offset + 30) { $0 ^= 1 }
+    rig.reopen()
+    rig.drain()
+    #expect(rig.report.damages == 1)
+    #expect(!rig.events.contains { if case .damaged = $0 { true } else { false } })
+    rig.check()
+  }
+
   @Test func aFailedGroupIsNotClaimed() {
     for tear in [FlashTear.nothing, .pages(1), .everything] {
       for timing in [FlashTiming.ready, .later] {
