@@ -85,14 +85,20 @@ enum FlashRequestState { case none, queued, underWay }
 
   /// Whether appends have shown to be so quick that waiting for one holds the loop up less than handing it to a thread
   /// and being woken costs: on NVMe and virtual disks, never on a card.
-  var isQuick: Bool { appendMicroseconds < 1_000 && threadedAppends == 0 }
+  var isQuick: Bool { appendMicroseconds < Self.quickMicroseconds && threadedAppends == 0 }
+  /// An append that takes less is quicker than two changes of threads are worth.
+  private static var quickMicroseconds: UInt64 { 1_000 }
   /// What slower appends count for in the average.
   private static var appendMicrosecondsMax: UInt64 { 16_000 }
+  /// After an append that takes longer, so many others go to the thread.
+  private static var stallMicroseconds: UInt64 { 50_000 }
+  /// See `stallMicroseconds`.
+  private static var threadedAppendsMax: Int { 1_000 }
   /// Takes in how long an append took, with its sync. Virtual disks have one of some milliseconds now and then; one of
   /// 50 is what cards do.
   mutating func learn(microseconds: UInt64) {
     appendMicroseconds = (appendMicroseconds * 15 + min(microseconds, Self.appendMicrosecondsMax)) / 16
-    threadedAppends = microseconds > 50_000 ? 1_000 : max(0, threadedAppends - 1)
+    threadedAppends = microseconds > Self.stallMicroseconds ? Self.threadedAppendsMax : max(0, threadedAppends - 1)
   }
 
   /// Queues a completion and wakes the loop. There is always room: every operation that was accepted has one.
