@@ -4,12 +4,14 @@ import json
 import os
 import pathlib
 import signal
-import socket
 import subprocess
+import sys
 import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "Tools"))
+from free_port import free_port
 HOTARU = ROOT / "out/host/hotaru"
 # The same program with its symbols.
 UNSTRIPPED = ROOT / ".build/host/release/hotaru"
@@ -53,9 +55,7 @@ class Node:
         self.home = folder / f"node{number}"
         self.log = self.home.with_suffix(".log")
         self.program, self.options, self.process = program, options, None
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{probe.getsockname()[1]}"
+        self.address = f"127.0.0.1:{free_port()}"
         run([program, "init", "--home", self.home])
 
     def start(self, peers):
