@@ -49,7 +49,7 @@ public struct ControlClient: ~Copyable {
   private static let bufferBytes = 8 * Limits.controlBytes
 
   private let descriptor: Int32
-  private let interrupts: Interrupts
+  let interrupts: Interrupts
   private let outgoing = Region(byteCount: ControlClient.bufferBytes)
   private var outgoingStart = 0
   private var outgoingEnd = 0

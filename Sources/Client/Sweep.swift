@@ -33,14 +33,9 @@ public struct Sweep: ~Copyable {
   private let manifests = Region(byteCount: Limits.manifestLevelsMax * Limits.payloadBytes)
   private var lastBundle = Digest.zero
   private var firstTrouble: Trouble?
-  /// Bundles that were stored after their upload had been given up.
-  private var late = InlineArray<32, Digest>(repeating: .zero)
-  private var lateCount = 0
 
   /// When to give up.
   public var deadline = Instant.never
-  /// The lowest request number to use.
-  public var firstRequest: UInt32 = 0
   /// Bundles that are done.
   public private(set) var doneBundles: UInt64 = 0
   /// Manifests that were not found any more.
@@ -92,13 +87,7 @@ public struct Sweep: ~Copyable {
   ///
   /// - Throws: the first failure.
   public mutating func finish(through client: inout ControlClient) throws(Trouble) {
-    while underWay > 0 || lateCount > 0 {
-      while lateCount > 0 {
-        lateCount -= 1
-        try handle(late[lateCount], through: &client)
-      }
-      try drain(until: 0, through: &client)
-    }
+    try drain(until: 0, through: &client)
     if let firstTrouble { throw firstTrouble }
   }
 
@@ -127,7 +116,7 @@ public struct Sweep: ~Copyable {
   private mutating func send(_ slot: Int, through client: inout ControlClient) {
     slots[slot].state = .sent
     slots[slot].retryAt = .never
-    let request = firstRequest + 1 + UInt32(slot)
+    let request = 1 + UInt32(slot)
     let bundle = slots[slot].bundle
     switch act {
     case .release:
@@ -167,7 +156,7 @@ public struct Sweep: ~Copyable {
     let start = monotonicNow()
     while true {
       while !client.hasRoom(for: 64) { _ = try step(through: &client, fetching: nil) }
-      client.get(location, request: firstRequest)
+      client.get(location, request: 0)
       var fetched = Fetched.waiting
       while fetched == .waiting { fetched = try step(through: &client, fetching: (location.transaction, depth)) }
       switch fetched {
@@ -203,24 +192,12 @@ public struct Sweep: ~Copyable {
     }
     try client.wait(until: nextRetry)
     while let answer = try client.nextAnswer() {
-      if answer.request == firstRequest, let wanted { return try takeFetched(answer, wanted.id, to: wanted.depth) }
-      guard answer.request > firstRequest else {
-        keepLate(answer)
-        continue
-      }
-      let slot = Int(answer.request - firstRequest) - 1
-      guard slot < slots.count, slots[slot].state == .sent else { throw .connection(.malformed) }
+      if answer.request == 0, let wanted { return try takeFetched(answer, wanted.id, to: wanted.depth) }
+      let slot = Int(answer.request) - 1
+      guard slot >= 0, slot < slots.count, slots[slot].state == .sent else { throw .connection(.malformed) }
       try take(answer, slot)
     }
     return .waiting
-  }
-
-  private mutating func keepLate(_ answer: borrowing ControlView) {
-    guard answer.type == .stored, lateCount < late.count, let stored = try? StoredView(answer.content) else {
-      return
-    }
-    late[lateCount] = stored.location.bundle
-    lateCount += 1
   }
 
   private mutating func take(_ answer: borrowing ControlView, _ slot: Int) throws(Trouble) {

@@ -43,6 +43,11 @@ public struct Upload: ~Copyable {
   private let slots = Table<Slot>(repeating: Slot(), count: Upload.window)
   private var underWay = 0
   private var firstTrouble: Trouble?
+  /// What is stored although it is to be undone.
+  private let late = Table<Location>(
+    repeating: Location(transaction: .zero, bundle: .zero), count: Upload.window)
+  private var lateCount = 0
+  private var isUndone = false
 
   /// Bytes of content that are stored.
   public private(set) var storedBytes: UInt64 = 0
@@ -198,6 +203,11 @@ public struct Upload: ~Copyable {
   private mutating func takeStored(_ slot: Int, _ content: RawSpan) throws(Trouble) {
     guard let stored = try? StoredView(content) else { throw .connection(.malformed) }
     let entry = slots[slot]
+    guard !isUndone else {
+      late[lateCount] = stored.location
+      lateCount += 1
+      return free(slot)
+    }
     builder.place(row: entry.row, order: entry.order, at: stored.location)
     storedBytes += UInt64(entry.contentBytes)
     storedRecords += 1
@@ -228,26 +238,31 @@ public struct Upload: ~Copyable {
 
   // MARK: Undoing
 
-  /// Lets go of everything that was stored: waits for what is still under way (it may have been stored), at
-  /// most until `patience`, then releases. Answers how many bundles were released.
+  /// Lets go of everything that was stored, also of what is still under way, and answers how many bundles were released.
   ///
+  /// The releases have a connection of their own: on the old one chunks wait for the room that only the releases make.
+  ///
+  /// - Parameter socket: the node's control socket.
   /// - Throws: when something could not be released, `.late` when `deadline` passed.
-  public mutating func undo(patience: Instant, deadline: Instant) throws(Trouble) -> UInt64 {
+  public mutating func undo(through socket: borrowing Path, deadline: Instant) throws(Trouble) -> UInt64 {
+    isUndone = true
     if firstTrouble == nil { firstTrouble = .connection(.interrupted) }
-    var sweep = Sweep(act: .release, network: network)
     for slot in 0..<slots.count where slots[slot].state == .waiting { free(slot) }
-    while underWay > 0, monotonicNow() < patience {
-      try client.wait(until: patience)
-      try takeAnswers()
-    }
-    // What has not been answered by now will be answered to numbers that the sweep does not use.
+    var releaser = try ControlClient(path: socket, interrupts: client.interrupts)
+    var sweep = Sweep(act: .release, network: network)
     sweep.deadline = deadline
-    sweep.firstRequest = UInt32(slots.count)
     var cursor = TreeBuilder.Cursor()
     while let pending = builder.nextPending(&cursor) {
-      try sweep.visit(pending.location, row: pending.row, through: &client)
+      try sweep.visit(pending.location, row: pending.row, through: &releaser)
     }
-    try sweep.finish(through: &client)
+    try sweep.finish(through: &releaser)
+    while underWay > 0 {
+      guard monotonicNow() < deadline else { throw .late }
+      try client.wait(until: deadline)
+      try takeAnswers()
+    }
+    for index in 0..<lateCount { try sweep.visit(late[index], row: 0, through: &releaser) }
+    try sweep.finish(through: &releaser)
     return sweep.doneBundles
   }
 }

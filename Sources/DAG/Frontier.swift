@@ -16,6 +16,8 @@ struct Frontier: ~Copyable {
     var isLacking = false
     var newestSlot: UInt16 = 0
     var newest = Sequence(rawValue: 0)
+    /// The highest sequence of a vertex that has been overwritten.
+    var overwritten = Sequence(rawValue: 0)
     /// The lowest vertex that lacks a parent, while `RingCache` looks for it.
     var lowestLacking = Sequence(rawValue: .max)
     /// When the newest vertex came, in insertions.
@@ -135,6 +137,15 @@ extension RingCache {
     if let row = frontier.index(of: author) { frontier.exclude(epoch, row) }
   }
 
+  /// Whether a vertex that is not here was, or need not come any more: its author's chain is known beyond it, the ring
+  /// has overwritten one as new, and nobody has said that it is gone. A ring that took such vertices again would overwrite
+  /// newer ones with them and tell others, and old ones would go round for ever. O(log authors).
+  public func isPast(_ id: UInt64, at sequence: Sequence, of author: UInt64) -> Bool {
+    guard let row = frontier.index(of: author) else { return false }
+    return sequence <= frontier[row].overwritten && !frontier[row].reached.lacks(id, at: sequence)
+      && !isBuried(prefix: id)
+  }
+
   /// Calls `body` with the authors of a range that have reached anything, ascending. Refresh the digest before.
   public func forEachReached(in authors: ClosedRange<UInt64>, _ body: (UInt64, Reached) -> Void) {
     for index in frontier.lowerBound(authors.lowerBound)..<frontier.count {
@@ -225,15 +236,17 @@ extension RingCache {
   }
 
   /// Looks again at the vertices that lacked a parent, and at how far that lets their authors reach.
-  private mutating func refreshFrontier() {
+  mutating func refreshFrontier() {
     guard isFrontierStale else { return }
     isFrontierStale = false
     for row in 0..<frontier.count { frontier[row].lowestLacking = Sequence(rawValue: .max) }
     for position in 0..<capacity where slots[position].isLacking {
-      var isLacking = false
-      forEachParent(of: position) { if !isHereOrGone($0) { isLacking = true } }
-      if !isLacking {
-        slots[position].isLacking = false
+      var bit: UInt16 = 1
+      forEachParent(of: position) { parent in
+        if isHereOrGone(parent) { slots[position].lackedParents &= ~bit }
+        bit <<= 1
+      }
+      if !slots[position].isLacking {
         lackingCount -= 1
         removeParentsFromTips(position)
       } else if let row = frontier.index(of: slots[position].author) {

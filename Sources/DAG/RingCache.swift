@@ -33,19 +33,21 @@ public struct RingCache: ~Copyable {
     var author: UInt64 = 0
     var sequence = Sequence(rawValue: 0)
     var recordBytes: UInt16 = 0
+    /// A bit for each parent that is neither here nor known to be gone. Whoever was once known to be gone stays so for
+    /// this vertex: what the ring knows of that is forgotten when others take its place.
+    var lackedParents: UInt16 = 0
     var isOwn = false
     var isPinned = false
     var isTip = false
     /// Whether no vertex of its author has a higher sequence.
     var isNewest = false
-    /// Whether a parent is neither here nor known to be gone.
-    var isLacking = false
     var nextByID = Link.none
     var nextBySequence = Link.none
     var previousTip = Link.none
     var nextTip = Link.none
 
     var isEmpty: Bool { recordBytes == 0 }
+    var isLacking: Bool { lackedParents != 0 }
   }
 
   private let records: Region
@@ -142,8 +144,9 @@ public struct RingCache: ~Copyable {
   public func isOverwritten(prefix: UInt64) -> Bool { prefix != 0 && overwritten[mark(prefix)] == prefix }
   /// Whether it was overwritten or others say that it is gone. O(1).
   public func isGone(prefix: UInt64) -> Bool {
-    isOverwritten(prefix: prefix) || (prefix != 0 && buried[mark(prefix)] == prefix)
+    isOverwritten(prefix: prefix) || isBuried(prefix: prefix)
   }
+  func isBuried(prefix: UInt64) -> Bool { prefix != 0 && buried[mark(prefix)] == prefix }
 
   /// Calls `body` with the slots of up to `limit` tips, the first heard first.
   public func forEachTip(limit: Int, _ body: (Int) -> Void) {
@@ -197,7 +200,7 @@ public struct RingCache: ~Copyable {
     if isOwn { pinnedCount += 1 }
     for index in 0..<parents.parentCount {
       parentNamed(parents.parent(index), byOwn: isOwn)
-      if !isHereOrGone(parents.parent(index)) { slots[position].isLacking = true }
+      if !isHereOrGone(parents.parent(index)) { slots[position].lackedParents |= 1 << UInt16(index) }
     }
     let mark = self.mark(id.prefix)
     if overwritten[mark] == id.prefix { overwritten[mark] = 0 }
@@ -210,7 +213,15 @@ public struct RingCache: ~Copyable {
   /// Others say that the vertex whose id begins with `prefix` is gone: it is no longer waited for. O(1).
   public mutating func bury(prefix: UInt64) {
     guard slot(prefix: prefix) == nil else { return }
+    // What was buried before in the same place is not forgotten before whoever waits for it has been told.
+    if buried[mark(prefix)] != 0 { refreshFrontier() }
     buried[mark(prefix)] = prefix
+    isFrontierStale = isFrontierStale || lackingCount > 0
+  }
+
+  /// The vertex whose id begins with `prefix` came again after it was overwritten, and is not asked for again. O(1).
+  public mutating func letPass(prefix: UInt64) {
+    overwritten[mark(prefix)] = prefix
     isFrontierStale = isFrontierStale || lackingCount > 0
   }
 
@@ -249,6 +260,9 @@ public struct RingCache: ~Copyable {
     unlink(position)
     let slot = slots[position]
     overwritten[mark(slot.id.prefix)] = slot.id.prefix
+    if let row = frontier.index(of: slot.author) {
+      frontier[row].overwritten = max(frontier[row].overwritten, slot.sequence)
+    }
     if slot.isLacking {
       lackingCount -= 1
       isFrontierStale = true

@@ -52,8 +52,30 @@ struct Refused: BitwiseCopyable {
   }
 }
 
+/// Who is there, counted when a member has changed, because each ping and its answer ask for it.
+struct Census: BitwiseCopyable {
+  var mates = 0
+  var guests = 0
+  /// Those that say that they are of this cell.
+  var meant = 0
+  /// The XOR of the first 8 bytes of the mates' ids.
+  var prefixes: UInt64 = 0
+}
+
 extension Mesh {
   // MARK: Who is a mate
+
+  /// Counts anew who is there. O(members).
+  mutating func count() {
+    census = Census()
+    for row in 0..<members.count {
+      if isMeant(row) { census.meant += 1 }
+      if members[row].isForeign { census.guests += 1 }
+      guard members[row].isMate else { continue }
+      census.mates += 1
+      census.prefixes ^= members[row].id.prefix
+    }
+  }
 
   /// The number of the own cell.
   public var cellNumber: UInt32 { cell.number }
@@ -65,9 +87,9 @@ extension Mesh {
   var seatsMax: Int { members.capacity - Self.guestRows(of: members.capacity) }
 
   /// Mates that are there.
-  public var mateCount: Int { members.count { $0.isMate } }
+  public var mateCount: Int { census.mates }
   /// Members of other cells that are there.
-  public var foreignCount: Int { members.count { $0.isForeign } }
+  public var foreignCount: Int { census.guests }
 
   /// Cells that this node is in or knows somebody of.
   public var cellCount: Int {
@@ -98,7 +120,7 @@ extension Mesh {
 
   /// What comes before all who have no seat: everything while there are enough.
   private func firstWithoutSeat() -> UInt64 {
-    let surplus = members.rows { isMeant($0) } - seatsMax
+    let surplus = census.meant - seatsMax
     var bound = UInt64.max
     guard surplus > 0 else { return bound }
     for _ in 0..<surplus {
@@ -112,6 +134,7 @@ extension Mesh {
   /// Decides who has a seat. To be called when somebody's cell, state or flags have changed. O(members), and as often
   /// again as somebody has none.
   mutating func seat(at now: Instant) {
+    count()
     let bound = firstWithoutSeat()
     for row in 0..<members.count {
       let isSeated = isMeant(row) && order(of: row) < bound
@@ -119,6 +142,9 @@ extension Mesh {
       members[row].isSeated = isSeated
       if !isSeated { members[row].unseatedAt = now }
       guard members[row].isAlive else { continue }
+      census.mates += isSeated ? 1 : -1
+      census.guests += isSeated ? -1 : 1
+      census.prefixes ^= members[row].id.prefix
       if isSeated { happened(.becameMate(row)) }
       // It is told at once: the next probe may be far away.
       if isScarce { tellFlags(to: row, at: now) }
@@ -127,7 +153,7 @@ extension Mesh {
 
   /// What pings to member `index` say about cells.
   func cellFlags(for index: Int) -> UInt16 {
-    let isFull = members.rows { isMeant($0) } + 1 >= seatsMax
+    let isFull = census.meant + 1 >= seatsMax
     let isGuest = members[index].cell == cell.number && !members[index].isSeated
     return (isGuest ? PingFrame.isGuest : 0) | (isFull ? PingFrame.isFull : 0)
       | (cell.isSettled ? PingFrame.isSettled : 0)
@@ -147,6 +173,9 @@ extension Mesh {
   mutating func receiveCellFlags(_ flags: UInt16, of index: Int, at now: Instant) {
     let changed = members[index].flags ^ flags
     members[index].flags = flags
+    if changed & (PingFrame.isGuest | PingFrame.isFull | PingFrame.isSettled) != 0 {
+      cell.lookAt = min(cell.lookAt, now + Limits.heartbeat)
+    }
     if changed & PingFrame.isGuest != 0 {
       // Some take it back when they hear that this node has settled; and a newcomer sends nobody away who has.
       let isRefusal = flags & PingFrame.isGuest != 0
@@ -169,10 +198,13 @@ extension Mesh {
   /// Whether somebody of `cell` of whom others tell may have a row: a mate for whom there is a seat, and of another cell
   /// the first few. Everybody else can come by itself, and would only take the row of somebody like it.
   func isWelcome(_ id: NodeID, of cell: UInt32, at now: Instant) -> Bool {
-    guard !members.isFull || members.oldestGone(at: now) != nil || dispensableGuest(at: now) != nil else {
-      return false
-    }
-    guard cell == self.cell.number else { return members.count { $0.isForeign && $0.cell == cell } < contactsMax }
+    // Where there are more cells than rows for guests, contacts would take turns for ever: each is a handshake and news
+    // of ways for everybody.
+    let isMate = cell == self.cell.number
+    guard
+      !members.isFull || members.oldestGone(at: now) != nil || dispensableGuest(isForMate: isMate, at: now) != nil
+    else { return false }
+    guard isMate else { return members.count { $0.isForeign && $0.cell == cell } < contactsMax }
     var last: UInt64 = 0
     for row in 0..<members.count where members[row].isSeated { last = max(last, order(of: row)) }
     return members.count { $0.isSeated } < seatsMax || Self.order(id.prefix, isSettled: false) < last
@@ -182,14 +214,16 @@ extension Mesh {
 
   /// The guest who makes room for somebody new: one that does not answer, then one of this cell without a seat, then
   /// one of a cell that is also reached through another, each after it had time to say and hear what it came for. When
-  /// nobody can be spared the newest goes, so that a newcomer can always be told where there is room.
-  func dispensableGuest(at now: Instant) -> Int? {
+  /// nobody can be spared the newest goes, so that a newcomer can always be told where there is room; not for somebody
+  /// of another cell who was only heard of.
+  func dispensableGuest(isForMate: Bool = true, at now: Instant) -> Int? {
     var best: Int?
     var bestWorth = 5
+    let worthMax = isForMate ? 3 : 2
     for row in 0..<members.count where !members[row].isSeated && members[row].transfers == 0 {
       let member = members[row]
       let worth = self.worth(of: row)
-      guard now - member.stateSince >= (worth == 0 ? Limits.guestTry : Limits.guestStay), worth < 4 else {
+      guard now - member.stateSince >= (worth == 0 ? Limits.guestTry : Limits.guestStay), worth <= worthMax else {
         continue
       }
       if let other = best {
@@ -258,7 +292,7 @@ extension Mesh {
   /// Looks each second whether this node has a seat in its cell, and asks to be let go when it has not.
   mutating func lookAtCell(at now: Instant) {
     guard now >= cell.lookAt else { return }
-    cell.lookAt = now + Limits.heartbeat
+    cell.lookAt = now + Limits.heartbeat * (cell.isSettled && cell.restlessSince == .never ? 4 : 1)
     seat(at: now)
     guard let next = nextCell(at: now) else {
       cell.restlessSince = .never

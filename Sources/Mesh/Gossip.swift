@@ -201,10 +201,12 @@ public struct Gossip: ~Copyable {
     wantAt = min(wantAt, now + delay)
   }
 
-  private mutating func forget(_ prefix: UInt64) {
-    guard wantedCount > 0, let row = row(of: prefix) else { return }
+  /// The vertex `prefix` is not wanted any more. Whether it was.
+  @discardableResult public mutating func forget(_ prefix: UInt64) -> Bool {
+    guard wantedCount > 0, let row = row(of: prefix) else { return false }
     wanted[row].prefix = 0
     wantedCount -= 1
+    return true
   }
 
   /// `member` says that the vertex `prefix` is gone. True when nobody is asked for it any more; one answer of several

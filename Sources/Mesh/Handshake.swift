@@ -54,6 +54,7 @@ extension Mesh {
     // With two secrets every other attempt is made with the other one: the node may not have the present one yet.
     let secret = hasOtherSecret && handshakeCounter % 2 == 0 ? 1 : 0
     let slot = keys.claim(.attempt, random: drawIndex(), at: now)
+    tickAt = min(tickAt, now + Limits.handshakeTimeout)
     keys[slot].id = id
     keys[slot].path = path
     keys[slot].isInitiator = true
@@ -284,6 +285,7 @@ extension Mesh {
       keys.free(oldest)
     }
     let slot = keys.claim(.candidate, random: drawIndex(), at: now)
+    tickAt = min(tickAt, now + Limits.handshakeTimeout)
     return slot
   }
 
@@ -406,6 +408,7 @@ extension Mesh {
     if keys[slot].state != .session { keys.change(slot, to: .session) }
     keys.free(members[row].formerSession)
     members[row].formerSession = members[row].session
+    if members[row].session == 0 { sessionCount += 1 }
     members[row].session = slot
     if isNewLife {
       keys.free(members[row].formerSession)
@@ -438,7 +441,7 @@ extension Mesh {
   }
 
   private func isConfigured(_ endpoint: Endpoint) -> Bool {
-    for index in 0..<peerCount where peers[index] == endpoint { return true }
+    for index in 0..<peerCount where peers[index].endpoint == endpoint { return true }
     return false
   }
 
@@ -560,6 +563,7 @@ extension Mesh {
     if members.isFull, let gone = members.oldestGone(at: now) { endSession(gone) }
     let row = members.add(id, at: now)
     if let row {
+      count()
       forgetWays(to: row)
       moves.forget(row)
     }
@@ -569,6 +573,7 @@ extension Mesh {
   /// Forgets the keys shared with a member.
   mutating func endSession(_ row: Int) {
     flows.forget(row)
+    if members[row].session != 0 { sessionCount -= 1 }
     keys.free(members[row].session)
     keys.free(members[row].formerSession)
     members[row].session = 0

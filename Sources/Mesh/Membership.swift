@@ -57,12 +57,19 @@ extension Mesh {
   // MARK: Time
 
   /// When `tick` is to be called.
-  public var nextDeadline: Instant { tickAt }
+  public var nextDeadline: Instant { min(tickAt, probeAt) }
+
+  /// When the probe that is under way goes on, or the next one begins.
+  private var probeAt: Instant {
+    guard members.aliveCount > 0 else { return .never }
+    return probe.member >= 0 ? probe.stageAt : probe.nextAt
+  }
 
   /// Sends what is due: hellos, probes, handshakes; notices who is silent.
   public mutating func tick(at now: Instant) {
-    guard now >= tickAt else { return }
-    if tickAt != .zero, now - tickAt > Limits.lateWake { forgive(now - tickAt) }
+    let dueAt = nextDeadline
+    guard now >= dueAt else { return }
+    if tickAt != .zero, now - dueAt > Limits.lateWake { forgive(now - dueAt) }
     let elapsed = min(now - refilledAt, .seconds(2))
     let earned = elapsed.microseconds * Limits.handshakesPerSecond / 1_000_000
     if earned > 0 {
@@ -70,6 +77,16 @@ extension Mesh {
       helloAllowance = min(Limits.hellosPerSecond, helloAllowance + earned)
       handshakeAllowance = min(Limits.handshakesPerSecond, handshakeAllowance + earned)
     }
+    // Most wakes are for a probe alone.
+    lookAtCell(at: now)
+    if now >= tickAt { attendAll(at: now) }
+    advanceProbe(at: now)
+    followLinks(at: now)
+    tickAt = max(tickAt, now + .milliseconds(1))
+  }
+
+  /// Everything but probes.
+  private mutating func attendAll(at now: Instant) {
     expireHandshakes(at: now)
     // Not before 30 s from now, unless something asks for it.
     tickAt = now + Limits.helloEvery
@@ -77,20 +94,16 @@ extension Mesh {
       attend(index, at: now)
       tickAt = min(tickAt, deadline(of: index, at: now))
     }
-    lookAtCell(at: now)
     // Otherwise it is looked at whenever a probe is due.
     let isRestless = !cell.isSettled || cell.restlessSince != .never
     if members.count > 0, isRestless { tickAt = min(tickAt, cell.lookAt) }
-    advanceProbe(at: now)
-    followLinks(at: now)
     announceRoutes(at: now)
+    tickAt = min(tickAt, routesAt)
     repeatRelays(at: now)
     forgive(at: now)
     if now >= helloAt { greet(at: now) }
     if keys.count(.attempt) + keys.count(.candidate) > 0 { tickAt = min(tickAt, now + .seconds(1)) }
     tickAt = min(tickAt, helloAt)
-    if members.aliveCount > 0 { tickAt = min(tickAt, probe.member >= 0 ? probe.stageAt : probe.nextAt) }
-    tickAt = max(tickAt, now + .milliseconds(1))
   }
 
   /// This node did not run for a while: what others sent meanwhile may still be unread.
@@ -124,6 +137,17 @@ extension Mesh {
     return max(members[index].pingSentAt, members[index].lookedAt) + pause
   }
 
+  private mutating func keepWay(to index: Int, at now: Instant) {
+    guard members[index].hasSession || !isCrowded else {
+      // Not a handshake for that: a hello opens the way as well, and is dropped where nothing has changed.
+      members[index].pingSentAt = now
+      return sendHello(to: members[index].endpoint, at: now)
+    }
+    ping(index, at: now)
+    // Who does not answer is looked at next: it would be the last otherwise, having been asked so often.
+    members[index].lookedAt = .zero
+  }
+
   private mutating func attend(_ index: Int, at now: Instant) {
     let member = members[index]
     if member.session != 0 { renew(index, at: now) }
@@ -135,9 +159,7 @@ extension Mesh {
       } else if member.path.isRelayed, now - member.triedStraightAt >= Limits.straightEvery {
         tryStraight(index, at: statedPath(of: index), now: now)
       } else if member.isConfigured, now >= keepAliveAt(index) {
-        ping(index, at: now)
-        // Who does not answer is looked at next: it would be the last otherwise, having been asked so often.
-        members[index].lookedAt = .zero
+        keepWay(to: index, at: now)
       }
     case .known, .failed:
       guard now >= member.helloAt else { return }
@@ -203,7 +225,7 @@ extension Mesh {
   private mutating func advanceProbe(at now: Instant) {
     if probe.member >= 0 { continueProbe(at: now) }
     guard probe.member < 0, now >= probe.nextAt else { return }
-    guard let member = nextToProbe() else {
+    guard let member = nextToProbe(at: now) else {
       // All of them are suspected, and asked as such. The next turn is not only for those with a session. Whoever comes
       // where nobody is gets its turn at once.
       if members.aliveCount > 0 {
@@ -256,10 +278,15 @@ extension Mesh {
 
   /// The member that is to be looked at first: usually the one that was looked at the longest ago. Where they are more
   /// than sessions, those with one come first, because each of the others costs both ends a handshake: everybody has as
-  /// many sessions as anybody, so everybody is looked at as often. The others have every eighth turn.
-  private func nextToProbe() -> Int? {
+  /// many sessions as anybody, so everybody is looked at as often. The others have every eighth turn,
+  /// and hardly any while nobody comes or goes and this node has its sessions: who has none with this node has them with
+  /// others, and who of those dies makes all restless.
+  private func nextToProbe(at now: Instant) -> Int? {
     var best: Int?
-    let isForSessions = isCrowded && sessionCount > 0 && probe.count % Limits.probedWithoutSession != 0
+    let sessions = sessionCount
+    let isAtRest = now >= restlessUntil && sessions * 2 >= sessionsMax
+    let share = isAtRest ? Limits.probedWithoutSessionAtRest : Limits.probedWithoutSession
+    let isForSessions = isCrowded && sessions > 0 && probe.count % share != 0
     for index in 0..<members.count where members[index].isAlive && members[index].suspectUntil == .never {
       guard !isForSessions || members[index].hasSession else { continue }
       if let other = best, probeDue(other) <= probeDue(index) { continue }
@@ -303,6 +330,7 @@ extension Mesh {
     members[member].suspectUntil = now + pacing.stretched(Limits.suspicion) * (1 + health / 4)
     members[member].suspectPingAt = now
     members[member].suspectCount = 0
+    restlessUntil = now + Limits.restlessFor
     linksMayDiffer = true
     tickAt = min(tickAt, now)
   }
@@ -331,6 +359,7 @@ extension Mesh {
       members[member].suspectUntil = .never
       linksMayDiffer = true
     }
+    guard now < probesForOthersUntil else { return }
     for row in 0..<ProbeForOther.countMax where Int(probesForOthers[row].member) == member {
       guard probesForOthers[row].until > now else { continue }
       probesForOthers[row].until = .zero
@@ -402,7 +431,10 @@ extension Mesh {
     members[index].lookedAt = now
     if isAnswer {
       // The probe ends now, while this node is awake, not when its patience would.
-      if index == probe.member { tickAt = min(tickAt, now) }
+      if index == probe.member {
+        recover()
+        probe.member = -1
+      }
       if moves.isProven(index, frame.number, from: cameBy) { setPath(index, cameBy) }
       if frame.number == members[index].pingNumber {
         let sample = UInt32(min((now - members[index].pingSentAt).microseconds, 60_000_000))
@@ -445,6 +477,7 @@ extension Mesh {
       probesForOthers[row] = ProbeForOther(
         asker: UInt16(index), member: UInt16(member), since: now,
         until: now + pacing.stretched(.seconds(1)))
+      probesForOthersUntil = max(probesForOthersUntil, probesForOthers[row].until)
       ping(member, at: now)
     case .pingAnswer:
       guard members[member].isAlive else { return }
@@ -470,8 +503,7 @@ extension Mesh {
 
   /// The same for all nodes of a cell that know the same mates to be there.
   var membersDigest: UInt32 {
-    var sum = selfID.prefix
-    for index in 0..<members.count where members[index].isMate { sum ^= members[index].id.prefix }
+    let sum = selfID.prefix ^ census.prefixes
     return UInt32(truncatingIfNeeded: sum ^ sum >> 32)
   }
 
@@ -479,7 +511,11 @@ extension Mesh {
   private mutating func tellWhoIsThere(to index: Int, at now: Instant) {
     guard members[index].hasSession else { return }
     guard members[index].isSeated, members[index].membersDigest != membersDigest else {
-      if pingNumber % 4 == 0, foreignCount > 0, takeBackground(Limits.nodeRecordBytes, at: now) {
+      // Who has been here for long has heard of the contacts that there are.
+      let isKnownWell =
+        members[index].flags & PingFrame.isSettled != 0 && now - members[index].stateSince >= Limits.restlessFor
+      let turns: UInt32 = cell.isSettled && isKnownWell && now >= restlessUntil ? 256 : 4
+      if pingNumber % turns == 0, foreignCount > 0, takeBackground(Limits.nodeRecordBytes, at: now) {
         tellContact(to: index)
       }
       return

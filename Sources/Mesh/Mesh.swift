@@ -69,6 +69,15 @@ public enum MeshEvent: BitwiseCopyable, Sendable {
   case renewRecord(askedBy: Int)
 }
 
+/// A peer that the configuration names.
+struct ConfiguredPeer: BitwiseCopyable {
+  var endpoint = Endpoint.none
+  /// When it is greeted again, if it is of another cell and has parted from this node, or this one from it; and how long
+  /// that was put off.
+  var greetAt = Instant.zero
+  var pause = Interval(microseconds: 0)
+}
+
 /// Discovery, links and heartbeats.
 public struct Mesh: ~Copyable {
   let anchor = Anchor()
@@ -80,7 +89,7 @@ public struct Mesh: ~Copyable {
   let usesMulticast: Bool
   let selfRecord: Region
   var selfRecordBytes = 0
-  let peers: Table<Endpoint>
+  let peers: Table<ConfiguredPeer>
   let peerCount: Int
   /// Members that may have a session at the same time.
   let sessionsMax: Int
@@ -107,11 +116,18 @@ public struct Mesh: ~Copyable {
   var gossipCursor = 0
   var probe = Probe()
   var cell = Cell()
+  /// What pings say of all members.
+  var census = Census()
+  /// Sessions with members, present and former keys of one counted once.
+  public internal(set) var sessionCount = 0
   var refused = Refused()
   var forgiveAt = Instant.zero
+  /// Until when somebody who has no session and of whom nobody tells is looked for.
+  var restlessUntil = Instant.zero
   /// How slow this node seems to be, 0 to `Limits.healthMax`.
   var health: UInt64 = 0
   let probesForOthers: Table<ProbeForOther>
+  var probesForOthersUntil = Instant.zero
   var refilledAt = Instant.zero
   var helloAllowance = Limits.hellosPerSecond
   /// The keys of this node and of the network.
@@ -163,7 +179,7 @@ public struct Mesh: ~Copyable {
   /// Bytes that a mesh with `members` members reserves, without its queue.
   public static func byteCount(members: Int) -> Int {
     MemberTable.byteCount(members) + Table<Route>.byteCount(members) + MemberTable.recordBytesMax
-      + Table<MeshEvent>.byteCount(32) + Table<Endpoint>.byteCount(Limits.configuredPeersMax)
+      + Table<MeshEvent>.byteCount(32) + Table<ConfiguredPeer>.byteCount(Limits.configuredPeersMax)
       + FlowTable.byteCount(members: members) + AllowanceTable.byteCount(members: members)
   }
 
@@ -200,8 +216,8 @@ public struct Mesh: ~Copyable {
     self.town = town
     self.usesMulticast = usesMulticast
     selfRecord = Region(byteCount: MemberTable.recordBytesMax)
-    peers = Table(repeating: .none, count: Limits.configuredPeersMax)
-    for index in 0..<peerCount { peers[index] = configured[index] }
+    peers = Table(repeating: ConfiguredPeer(), count: Limits.configuredPeersMax)
+    for index in 0..<peerCount { peers[index].endpoint = configured[index] }
     self.peerCount = peerCount
     self.members = MemberTable(capacity: members)
     routes = Table(repeating: Route(), count: members)
@@ -243,13 +259,6 @@ public struct Mesh: ~Copyable {
     }
   }
 
-  /// Sessions with members, present and former keys of one counted once.
-  public var sessionCount: Int {
-    var count = 0
-    for index in 0..<members.count where members[index].session != 0 { count += 1 }
-    return count
-  }
-
   /// The next thing that happened, or nil.
   public mutating func nextEvent() -> MeshEvent? {
     guard eventCount > 0 else { return nil }
@@ -282,8 +291,9 @@ public struct Mesh: ~Copyable {
       return
     }
     var isLonely = false
-    for index in 0..<peerCount where members.index(at: peers[index]) == nil {
-      sendHello(to: peers[index], at: now)
+    for index in 0..<peerCount
+    where (now >= peers[index].greetAt || mateCount == 0) && members.index(at: peers[index].endpoint) == nil {
+      sendHello(to: peers[index].endpoint, at: now)
       isLonely = true
     }
     if usesMulticast { sendHello(to: .none, at: now) }
@@ -294,9 +304,20 @@ public struct Mesh: ~Copyable {
 
   /// There may be others to be heard: hellos are as frequent as at the start.
   public mutating func greetAgain(at now: Instant) {
+    for index in 0..<peerCount { peers[index] = ConfiguredPeer(endpoint: peers[index].endpoint) }
     helloPause = Limits.helloEveryFirst
     helloAt = now
     tickAt = now
+  }
+
+  /// A configured peer of another cell is a guest no more, here or there: it has no room for all who know its name, and
+  /// they have each other.
+  private mutating func greetLater(_ member: Member, at now: Instant) {
+    guard !member.isSeated, member.cell != 0, member.cell != cell.number else { return }
+    for index in 0..<peerCount where peers[index].endpoint == member.endpoint {
+      peers[index].pause = min(max(peers[index].pause * 2, Limits.helloEvery), Limits.helloEveryParted)
+      peers[index].greetAt = now + peers[index].pause
+    }
   }
 
   /// Gives up handshakes that nobody has answered or confirmed.
@@ -361,7 +382,11 @@ public struct Mesh: ~Copyable {
     members[index].isSessionWanted = false
     linksMayDiffer = true
     tickAt = min(tickAt, now)
-    if state != .failed { seat(at: now) }
+    cell.lookAt = min(cell.lookAt, now + Limits.heartbeat)
+    let wasMate = members[index].isSeated
+    if state == .failed { count() } else { seat(at: now) }
+    if wasMate || members[index].isSeated { restlessUntil = now + Limits.restlessFor }
+    if state == .left || state == .failed { greetLater(members[index], at: now) }
     if state != .alive {
       members[index].helloAttempts = 0
       members[index].helloAt = now + .seconds(1)

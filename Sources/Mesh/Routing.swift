@@ -292,8 +292,19 @@ extension Mesh {
     routes[row].isWantedUntil = now + .seconds(2)
     let frame = WantRouteFrame(
       destination: members[row].id.prefix, age: routes[row].feasibleAge, hopsLeft: Limits.hopsMax)
-    for neighbour in 0..<members.count where neighbour != row && members[neighbour].isNeighbour {
+    ask(frame, about: row, except: row)
+  }
+
+  /// Asks some neighbours, each of whom does the same: among those who all hear each other the question goes round without
+  /// coming to each from everybody, and where few hear each other it goes everywhere.
+  private mutating func ask(_ frame: WantRouteFrame, about row: Int, except asker: Int) {
+    var left = Limits.wantRouteFanout
+    let first = Int(drawIndex() % UInt32(members.count))
+    for offset in 0..<members.count where left > 0 {
+      let neighbour = (first + offset) % members.count
+      guard neighbour != row, neighbour != asker, members[neighbour].isNeighbour else { continue }
       sendSurely(.wantRoute, contentBytes: WantRouteFrame.byteCount, to: neighbour) { frame.emit(into: &$0) }
+      left -= 1
     }
   }
 
@@ -387,9 +398,8 @@ extension Mesh {
     guard !isUnderWay else { return }
     routes[row].wantAt = now + Limits.wantRouteEvery
     let next = WantRouteFrame(destination: frame.destination, age: frame.age, hopsLeft: frame.hopsLeft - 1)
-    for neighbour in 0..<members.count where neighbour != index && members[neighbour].isNeighbour {
-      if route.nextHop >= 0, Int(route.nextHop) != index, Int(route.nextHop) != neighbour { continue }
-      sendSurely(.wantRoute, contentBytes: WantRouteFrame.byteCount, to: neighbour) { next.emit(into: &$0) }
-    }
+    guard route.nextHop >= 0, Int(route.nextHop) != index else { return ask(next, about: row, except: index) }
+    guard members[Int(route.nextHop)].isNeighbour else { return }
+    sendSurely(.wantRoute, contentBytes: WantRouteFrame.byteCount, to: Int(route.nextHop)) { next.emit(into: &$0) }
   }
 }

@@ -129,6 +129,15 @@ extension LightNode where Flash: ~Copyable {
       ring.confirm(prefix: id.prefix)
       return
     }
+    if ring.isPast(id.prefix, at: record.sequence, of: record.author.prefix) {
+      mesh.counters.duplicateVertices += 1
+      if gossip.forget(id.prefix) {
+        ring.letPass(prefix: id.prefix)
+      } else {
+        gossip.heardDuplicate(from: member, in: &mesh)
+      }
+      return
+    }
     guard gossip.takeCheck(for: member, in: &mesh, at: now) else { return }
     guard isValid(record.signature, over: id, by: record.author) else {
       mesh.counters.badSignature += 1

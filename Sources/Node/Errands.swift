@@ -24,6 +24,10 @@ struct Errand: BitwiseCopyable {
     case certificate
     /// Add a receipt to the kept certificate.
     case mergeReceipt
+    /// See whether those who gave the receipts of the kept certificate are there.
+    case audit
+
+    var wantsCertificate: Bool { self == .certificate || self == .mergeReceipt || self == .audit }
   }
   var isUsed = false
   var purpose = Purpose.find
@@ -135,11 +139,10 @@ extension LightNode where Flash: ~Copyable {
   /// Asks the store; a busy store is asked again later.
   private mutating func run(_ row: Int, at now: Instant) {
     let errand = errands[row]
-    let wantsCertificate = errand.purpose == .certificate || errand.purpose == .mergeReceipt
     let isWord = errand.purpose == .release || errand.purpose == .renew
     let key = errand.bundle.isZero ? errand.target : errand.bundle
     let answer: ReadAnswer
-    if wantsCertificate {
+    if errand.purpose.wantsCertificate {
       answer = store.load(.certificate, key, ticket: Ticket(.findLoad, index: row).rawValue)
     } else if store.holds(.shard, key) || isWord && store.mayHold(key) {
       answer = store.load(.shard, key, recallsAll: isWord, ticket: Ticket(.findLoad, index: row).rawValue)
@@ -221,9 +224,13 @@ extension LightNode where Flash: ~Copyable {
     guard errands[ticket.index].isUsed else { return }
     let errand = errands[ticket.index]
     let bytes = store.bytes(of: slot)
-    if errand.purpose == .certificate || errand.purpose == .mergeReceipt {
+    if errand.purpose.wantsCertificate {
       errands[ticket.index].isUsed = false
-      if errand.purpose == .certificate { compareCertificate(with: bytes) } else { mergeReceipt(into: bytes) }
+      switch errand.purpose {
+      case .certificate: compareCertificate(with: bytes)
+      case .mergeReceipt: mergeReceipt(into: bytes)
+      default: audit(bytes, at: now)
+      }
       return
     }
     guard let shard = try? ShardView(bytes) else {
@@ -263,7 +270,7 @@ extension LightNode where Flash: ~Copyable {
       // The holder of the first shard speaks at once, the others a tenth of a second later each.
       errands[ticket.index].nextAt = now + Interval.milliseconds(100 * UInt64(shard.head.index))
       if shard.head.index == 0 { speak(ticket.index, at: now) }
-    case .certificate, .mergeReceipt: break
+    case .certificate, .mergeReceipt, .audit: break
     }
   }
 

@@ -523,7 +523,7 @@ extension LightNode where Flash: ~Copyable {
     } else if leaving[slot].isRepair {
       statistics.bundlesRepaired += 1
     }
-    if !leaving[slot].isFull { scan.isDue = true }
+    if !leaving[slot].isFull { scanAgain(at: now) }
     endLeaving(slot)
   }
 

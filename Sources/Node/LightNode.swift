@@ -11,6 +11,7 @@
 //   Searching   reading across cells
 //   Repair      bringing lost shards back
 //   Export      what a client carries away; Import: what it brings from elsewhere; Holdings: what others could give
+//   Idling      nothing to do
 //   Answers     what clients are told; Status: what they see
 
 import Coding
@@ -31,21 +32,21 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   var mesh: Mesh
   var gossip: Gossip
   var arrivals: Arrivals
-  var ring: RingCache
+  package var ring: RingCache
   var builder = VertexBuilder()
-  var evidence = EvidenceTable()
+  package var evidence = EvidenceTable()
   var reconciliation: Reconciliation
-  var store: ShardLog<Flash>
+  package var store: ShardLog<Flash>
   var compressor = Compressor()
   let scratch = Region(byteCount: Limits.controlBytes)
 
   // Chain
   var endpoints: (Endpoint, Endpoint)
   var epoch: UInt32
-  var counter: UInt32 = 0
+  package var counter: UInt32 = 0
   var epochStored: UInt32
   var mayRaiseEpoch = false
-  var isCloned = false
+  package var isCloned = false
   var isStopping = false
   var clockOffset: UInt64
   var lastTime = Timestamp(rawValue: 0)
@@ -106,6 +107,8 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   let upgradeMemory = Region(byteCount: Limits.bundleBytes + Limits.bundleTransactionsMax * 32)
   var mend = Mend()
   var scan = RepairScan()
+  /// Until when nothing can be due but what the mesh says; zero while something may be.
+  var idleUntil = Instant.zero
 
   // Answers
   let clients: Table<Client>
@@ -280,6 +283,15 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     case .close: mesh.receiveClose(frame.content, from: member)
     case .member: mesh.receiveMember(frame.content, from: member, at: now)
     case .goodbye: mesh.receiveGoodbye(frame.content, from: member, at: now)
+    default:
+      idleUntil = .zero
+      receiveErrand(frame, from: member, at: now)
+    }
+  }
+
+  /// A frame that is not about members alone.
+  private mutating func receiveErrand(_ frame: borrowing FrameWalk.Frame, from member: Int, at now: Instant) {
+    switch frame.type {
     case .vertex: receiveVertex(frame.content, from: member, at: now)
     case .haveVertex: receiveHave(frame.content, from: member, at: now)
     case .wantVertex: receiveWant(frame.content, from: member, at: now)
@@ -313,6 +325,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   /// A client sent a control message (without its length). `client` is below `Limits.clientsMax`. Only when
   /// `isReady(for:)` its need.
   public mutating func request(_ message: RawSpan, from client: UInt32, at now: Instant) {
+    idleUntil = .zero
     handleRequest(message, from: client, at: now)
     settle(at: now)
   }
@@ -335,21 +348,31 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   }
 
   /// A client is gone; its requests are forgotten.
-  public mutating func disconnect(client: UInt32) { forget(client: client) }
+  public mutating func disconnect(client: UInt32) {
+    idleUntil = .zero
+    forget(client: client)
+  }
 
   /// Whether a client can take answers: while it cannot, `nextAction` has none for it.
   public mutating func setWritable(_ isWritable: Bool, client: UInt32) {
+    idleUntil = .zero
     clients[Int(client)].isBlocked = !isWritable
   }
 
   /// A flash operation ended.
   public mutating func complete(_ completion: FlashCompletion, at now: Instant) {
+    idleUntil = .zero
     store.complete(completion)
     settle(at: now)
   }
 
   /// A deadline has come.
   public mutating func wake(at now: Instant) {
+    guard !isIdle(at: now) else {
+      mesh.tick(at: now)
+      tickReconciliation(at: now)
+      return settle(at: now)
+    }
     mesh.selfPing.free = UInt8(truncatingIfNeeded: store.freeBytes * 255 / max(1, store.totalBytes))
     store.advance(poweredSeconds: poweredBefore + (now - startedAt).microseconds / 1_000_000)
     mesh.selfPing.digest = ring.frontierDigest()
@@ -370,9 +393,10 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     settle(at: now)
   }
 
-  /// The wall clock was read again: milliseconds since 1970. A clock that is set is moved ahead by at most
-  /// 60 s at a time, and never back.
+  /// The wall clock was read again: milliseconds since 1970, 0 while it is not set. A clock that is set is moved ahead by
+  /// at most 60 s at a time, and never back.
   public mutating func setWallClock(milliseconds: UInt64, at now: Instant) {
+    guard milliseconds > 0 else { return }
     let offset = milliseconds &- now.microseconds / 1_000
     guard clockOffset != 0 else {
       clockOffset = offset
@@ -386,6 +410,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
 
   /// The outside's interfaces or addresses have changed: says so, and looks again who is there.
   public mutating func setEndpoints(_ endpoints: (Endpoint, Endpoint), at now: Instant) {
+    idleUntil = .zero
     if endpoints != self.endpoints {
       self.endpoints = endpoints
       signSelfRecord(at: now)
@@ -397,6 +422,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   /// The outside wants to end: says goodbye and fails what is under way. Drain the actions afterwards; the
   /// log's last group is synced when `isQuiet`.
   public mutating func stop(at now: Instant) {
+    idleUntil = .zero
     isStopping = true
     failEverything(.stopping)
     mesh.leave()
@@ -412,6 +438,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
 
   /// The outside has synced `epoch`.
   public mutating func didStore(epoch stored: UInt32, at now: Instant) {
+    idleUntil = .zero
     epochStored = max(epochStored, stored)
     signSelfRecord(at: now)
     settle(at: now)
@@ -419,6 +446,9 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
 
   /// When `wake` is to be called.
   public var nextDeadline: Instant {
+    if idleUntil != .zero {
+      return min(min(mesh.nextDeadline, idleUntil), min(sendAt, reconciliation.dueAt))
+    }
     var earliest = min(mesh.nextDeadline, gossip.nextDeadline)
     earliest = min(earliest, arrivals.nextDeadline)
     earliest = min(earliest, min(publishAt, reconciliation.dueAt))
@@ -435,7 +465,11 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   mutating func settle(at now: Instant) {
     startSigning(at: now)
     mesh.followLinks(at: now)
-    while let event = mesh.nextEvent() { handle(event, at: now) }
+    while let event = mesh.nextEvent() {
+      idleUntil = .zero
+      handle(event, at: now)
+    }
+    guard !isIdle(at: now) else { return }
     closeBundle(at: now)
     if now >= publishAt { publish(at: now) }
     startWords(at: now)
@@ -467,6 +501,10 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
       if let next = mesh.nextDatagram(into: &writer, at: now) {
         return next.isMulticast ? .multicast : .send(next.endpoint)
       }
+      if isIdle(at: now) {
+        sendAt = mesh.mayBeSent(at: now) || mesh.queue.isEmpty ? .never : mesh.sendAt
+        return nil
+      }
       switch emitBulk(into: &writer, at: now) {
       case .datagram(let endpoint): return .send(endpoint)
       case .queued: continue
@@ -477,7 +515,10 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
       // On a quick disk a group may have ended already, and have brought copies of which no event tells.
       let groups = store.statistics.groups
       store.flush()
-      if !takeStoreEvents(at: now), store.statistics.groups == groups { return nil }
+      if !takeStoreEvents(at: now), store.statistics.groups == groups {
+        rest(at: now)
+        return nil
+      }
     }
   }
 
@@ -520,7 +561,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   private mutating func greetMate(_ member: Int, at now: Instant) {
     gossip.restart(member)
     reconcile(withNew: member, at: now)
-    scan.isDue = true
+    scanAgain(at: now)
   }
 
   /// This node goes to another cell, where there is room. Bundles that are being placed are placed first, because their
@@ -531,13 +572,14 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     moveBy = .never
     mesh.enter(number, at: now)
     signSelfRecord(at: now)
-    scan.isDue = true
+    scanAgain(at: now)
     note(.notice, .moved, identity.publicKey)
   }
 
   private mutating func memberGone(_ member: Int, at now: Instant) {
     for slot in 0..<arrivals.count where arrivals[slot].isUsed && arrivals[slot].member == member {
-      arrivals.free(slot)
+      // What is whole has been given; a retrieval has it.
+      if !(arrivals[slot].isComplete && arrivals[slot].transfer.isPull) { arrivals.free(slot) }
     }
     leavingLost(member, at: now)
     retrievalLost(member, at: now)

@@ -47,6 +47,17 @@ struct RepairScan: BitwiseCopyable {
   var position = 0
   var nextAt = Instant.zero
   var startedAt = Instant.zero
+  /// When the walk before began: what was in need then has been looked at, and is passed over now. Zero in a walk that
+  /// looks at everything that lacks a holder.
+  var before = Instant.zero
+  /// When the next walk looks at everything.
+  var fullAt = Instant.zero
+  /// When the last one did.
+  var lastFullAt = Instant.zero
+  /// How many have: each of them audits another part of the certificates.
+  var fullCount = 0
+  /// When everybody may be asked about such a bundle again, not only those who are likely to have it.
+  var searchAt = Instant.zero
 }
 
 /// A bundle that is held here and has no certificate yet.
@@ -88,7 +99,7 @@ extension LightNode where Flash: ~Copyable {
     guard canSign, !isStopping, mend.stage == .idle, leavingCount < Limits.leavingMax / 2 else { return }
     if restoreNext(at: now) { return }
     for row in 0..<watched.count where !watched[row].bundle.isZero {
-      guard now - watched[row].since >= Limits.completeAfter else { continue }
+      guard now >= watched[row].since + Limits.completeAfter else { continue }
       let bundle = watched[row].bundle
       watched[row].since = now
       if store.holds(.certificate, bundle) {
@@ -138,13 +149,19 @@ extension LightNode where Flash: ~Copyable {
   private mutating func runScan(at now: Instant) {
     guard !scan.isLoading else { return }
     if !scan.isRunning {
-      let period = max(min(configuration.repairAfter.0, .seconds(30)), .seconds(1))
+      let period = max(min(configuration.repairAfter.0, Limits.scanEvery), .seconds(1))
       let isPeriodic = now - scan.startedAt >= period && isScanUseful(at: now)
       // A newcomer is given a moment: others may follow.
       let isNews = scan.isDue && now - scan.startedAt >= .seconds(5)
       guard isPeriodic || isNews else { return }
+      let isFull = now >= scan.fullAt
+      if isFull {
+        (scan.fullAt, scan.lastFullAt) = (now + Limits.scanFullEvery, now)
+        scan.fullCount += 1
+      }
       scan.isRunning = true
       scan.isDue = false
+      scan.before = isFull ? .zero : scan.startedAt
       scan.startedAt = now
       scan.cursor = nil
     }
@@ -158,6 +175,13 @@ extension LightNode where Flash: ~Copyable {
     scan.isRunning = false
   }
 
+  /// Something changes what a walk found: everything is looked at again, but not all the time, however many come.
+  mutating func scanAgain(at now: Instant) {
+    scan.isDue = true
+    let soon = max(now + .seconds(5), scan.lastFullAt + min(configuration.repairAfter.0, Limits.scanAgainAfter))
+    scan.fullAt = min(scan.fullAt, soon)
+  }
+
   mutating func scanLoaded(_ ticket: Ticket, slot: Int, at now: Instant) {
     scan.isLoading = false
     scan.slot = Int16(slot)
@@ -169,7 +193,13 @@ extension LightNode where Flash: ~Copyable {
   private mutating func lookAtNames(at now: Instant) {
     scan.nextAt = now
     while let entry = store.names(in: Int(scan.slot), from: &scan.position) {
-      guard let isUpgrade = isInNeed(entry, at: now), mend.stage == .idle else { continue }
+      let need = isInNeed(entry, at: now)
+      if need == nil, isAuditDue(entry) {
+        scan.nextAt = now + .milliseconds(20)
+        _ = startErrand(.audit, member: 0, target: entry.bundle, at: now)
+        return
+      }
+      guard let isUpgrade = need, mend.stage == .idle else { continue }
       scan.nextAt = now + .milliseconds(20)
       for row in 0..<leaving.count where leaving[row].isUsed && leaving[row].bundle == entry.bundle { return }
       let place = store.cursor(of: entry, in: Int(scan.slot))
@@ -181,6 +211,41 @@ extension LightNode where Flash: ~Copyable {
     scan.slot = -1
   }
 
+  // MARK: Auditing
+
+  /// Names say who was meant to hold a bundle. Who holds it, after somebody refused or was replaced, says its
+  /// certificate: walks over everything look at those too, at so many in each that new losses do not wait for long.
+  private func isAuditDue(_ entry: NamesEntry) -> Bool {
+    guard scan.before == .zero, looksAfter(entry.cell), store.holds(.certificate, entry.bundle) else {
+      return false
+    }
+    let parts = 1 + store.recordCount / Limits.auditsPerWalk
+    return Int(truncatingIfNeeded: entry.bundle.prefix & 0xffff) % parts == scan.fullCount % parts
+  }
+
+  /// The certificate of a bundle that is held here was read: it is surveyed when too few of those in it are there, and
+  /// somebody else could take a shard.
+  mutating func audit(_ bytes: RawSpan, at now: Instant) {
+    guard mend.stage == .idle, let certificate = try? CertificateView(bytes) else { return }
+    var holders = PlaceSet()
+    var gone = InlineArray<8, Instant>(repeating: .never)
+    let n = Int(certificate.redundancy.shards)
+    var left = 0
+    for position in 0..<certificate.count {
+      let place = place(prefix: certificate.receipt(position).holder.prefix)
+      let since = place.index.map { absence(of: $0, from: certificate.cell) } ?? (place == .own ? nil : .zero)
+      if place != .nobody { holders.insert(place) }
+      if let since { gone[position] = since } else { left += 1 }
+    }
+    guard left < n, nextPlace(for: certificate.bundle, excluding: holders, at: now) != .nobody else { return }
+    let delay = repairDelay(left: left, k: Int(certificate.redundancy.dataShards))
+    var isDue = certificate.count < n
+    for position in 0..<certificate.count where gone[position] != .never && gone[position] + delay <= now {
+      isDue = true
+    }
+    if isDue { startMend(certificate.bundle, isUpgrade: false, at: now) }
+  }
+
   /// Nil when nothing is to be done; true when the bundle is to be spread wider.
   private func isInNeed(_ entry: NamesEntry, at now: Instant) -> Bool? {
     let redundancy = entry.redundancy
@@ -189,18 +254,26 @@ extension LightNode where Flash: ~Copyable {
       if wanted.losses > redundancy.losses && redundancy.shards < configuration.redundancy.shards { return true }
     }
     guard looksAfter(entry.cell) else { return nil }
+    guard let due = dueSince(entry, at: now) else { return nil }
+    return due > scan.before || dueSince(entry, at: scan.before) == nil ? false : nil
+  }
+
+  /// When the last of those holders that had been gone for too long at an instant had been that; nil when there were none.
+  private func dueSince(_ entry: NamesEntry, at instant: Instant) -> Instant? {
+    var gone = InlineArray<8, Instant>(repeating: .never)
     var lost = 0
-    var longest = Interval(microseconds: 0)
-    for index in 0..<Int(redundancy.shards) {
+    for index in 0..<Int(entry.redundancy.shards) {
       let prefix = entry.holders[index]
-      guard prefix != identity.publicKey.prefix else { continue }
-      guard let member = mesh.members.index(prefix: prefix) else { continue }
-      guard let since = absence(of: member, from: entry.cell) else { continue }
+      guard prefix != identity.publicKey.prefix, let member = mesh.members.index(prefix: prefix),
+        let since = absence(of: member, from: entry.cell), since <= instant
+      else { continue }
+      gone[lost] = since
       lost += 1
-      longest = max(longest, now - since)
     }
-    guard lost > 0 else { return nil }
-    return longest >= repairDelay(left: Int(redundancy.shards) - lost, k: Int(redundancy.dataShards)) ? false : nil
+    let delay = repairDelay(left: Int(entry.redundancy.shards) - lost, k: Int(entry.redundancy.dataShards))
+    var due: Instant?
+    for index in 0..<lost where gone[index] + delay <= instant { due = max(due ?? .zero, gone[index] + delay) }
+    return due
   }
 
   /// How long a holder must have been gone, by how many shards are left.
@@ -290,12 +363,10 @@ extension LightNode where Flash: ~Copyable {
       mendAbandon(at: now)
       return
     }
-    // Of what came by hand and has too few shards nothing can be made before others bring more.
     let own = store.count(.shard, mend.bundle)
-    if !store.holds(.certificate, mend.bundle), left + own - 1 < Int(mend.redundancy.dataShards) {
-      mendAbandon(at: now)
-      return
-    }
+    let isHopeless = left + own - 1 < Int(mend.redundancy.dataShards)
+    // Of what came by hand and has too few shards nothing can be made before others bring more.
+    if isHopeless, !store.holds(.certificate, mend.bundle) || now < scan.searchAt { return mendHopeless(at: now) }
     let ownScore = Rendezvous.score(bundle: mend.bundle, node: identity.publicKey, capacityClass: capacityClass)
     for index in 0..<n where mend.receiptMask & 1 << UInt8(index) != 0 && UInt8(index) != mend.ownIndex {
       guard let member = mesh.members.index(of: mend.receipts[index].holder) else { continue }
@@ -314,7 +385,7 @@ extension LightNode where Flash: ~Copyable {
         mend.awayMask |= 1 << UInt8(index)
       }
     }
-    if (mend.receiptMask | mend.awayMask).nonzeroBitCount == n {
+    if (mend.receiptMask | mend.awayMask).nonzeroBitCount == n || !hasPlaceForMore(at: now) {
       // Nothing to make; if it had no certificate it has one now.
       if mend.receiptMask.nonzeroBitCount >= mend.redundancy.quorum, !store.holds(.certificate, mend.bundle) {
         publishMendCertificate(at: now)
@@ -322,7 +393,28 @@ extension LightNode where Flash: ~Copyable {
       mendAbandon(at: now)
       return
     }
+    if isHopeless { scan.searchAt = now + Limits.hopelessSearchEvery }
     startMendRetrieval(at: now)
+  }
+
+  /// Whether somebody is there who could take a shard and has none.
+  private func hasPlaceForMore(at now: Instant) -> Bool {
+    var holders = PlaceSet()
+    holders.insert(.own)
+    for index in 0..<Int(mend.redundancy.shards) where mend.receiptMask & 1 << UInt8(index) != 0 {
+      let holder = place(prefix: mend.receipts[index].holder.prefix)
+      if holder != .nobody { holders.insert(holder) }
+    }
+    return nextPlace(for: mend.bundle, excluding: holders, passesOverSaturated: true, at: now) != .nobody
+  }
+
+  /// Too few shards are with those who are there.
+  private mutating func mendHopeless(at now: Instant) {
+    for row in 0..<watched.count where watched[row].bundle == mend.bundle {
+      watched[row].since = now + Limits.scanFullEvery
+    }
+    mendAbandon(at: now)
+    scan.nextAt = max(scan.nextAt, now + Limits.hopelessPause)
   }
 
   private mutating func publishMendCertificate(at now: Instant) {

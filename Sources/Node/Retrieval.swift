@@ -53,6 +53,10 @@ struct Retrieval: BitwiseCopyable {
   var nextOwn: UInt8 = 0
   var target = Digest.zero
   var bundle = Digest.zero
+  /// Another bundle that has the transaction, or had when it was tried; see `turnToOther`.
+  var other = Digest.zero
+  /// See `turnToOther`.
+  var turns: UInt8 = 0
   var k = 0
   var n = 0
   var holders = InlineArray<8, UInt64>(repeating: 0)
@@ -138,7 +142,7 @@ extension LightNode where Flash: ~Copyable {
     retrievals[ticket.index].stage == .local && retrievals[ticket.index].generation == ticket.generation
   }
 
-  private mutating func startLocal(_ row: Int, at now: Instant) {
+  mutating func startLocal(_ row: Int, at now: Instant) {
     let target = retrievals[row].target
     if retrievals[row].pieceCount > 0, retrievals[row].look != .last {
       loadMore(row, at: now)
@@ -453,7 +457,7 @@ extension LightNode where Flash: ~Copyable {
 
   // MARK: Finding
 
-  private mutating func find(_ row: Int, at now: Instant) {
+  mutating func find(_ row: Int, at now: Instant) {
     retrievals[row].stage = .finding
     retrievals[row].hasAskedAll = true
     retrievals[row].finding = PlaceSet()
@@ -508,11 +512,14 @@ extension LightNode where Flash: ~Copyable {
     if retrievals[row].stage == .crossing { return foundElsewhere(row, found, from: member, at: now) }
     guard retrievals[row].stage == .finding else { return }
     if found.state != .absent {
-      if retrievals[row].bundle.isZero || retrievals[row].k == 0 {
+      if retrievals[row].bundle.isZero ? found.bundle != retrievals[row].other : retrievals[row].k == 0 {
         retrievals[row].bundle = found.bundle
         retrievals[row].k = Int(found.redundancy.dataShards)
         retrievals[row].n = Int(found.redundancy.shards)
         for index in 0..<retrievals[row].n { retrievals[row].holders[index] = found.holder(index) }
+      }
+      if found.bundle != retrievals[row].bundle, retrievals[row].other.isZero {
+        retrievals[row].other = found.bundle
       }
       if found.state == .holds && found.bundle == retrievals[row].bundle
         && retrievals[row].pieceCount + retrievals[row].pendingCount < retrievals[row].k
@@ -539,7 +546,9 @@ extension LightNode where Flash: ~Copyable {
   // MARK: The last resort
 
   mutating func request(_ row: Int, at now: Instant) {
-    guard retrievals[row].stage != .requesting, !retrievals[row].wantsShards, mesh.mateCount > 0 else {
+    // A repairer has asked everybody, and comes again: in a mesh that has fallen apart it would ask all the time.
+    let isRepair = retrievals[row].isInternal && mend.lostRow < 0
+    guard retrievals[row].stage != .requesting, !retrievals[row].wantsShards, !isRepair, mesh.mateCount > 0 else {
       giveUp(row, at: now)
       return
     }
@@ -586,6 +595,7 @@ extension LightNode where Flash: ~Copyable {
     }
     if retrieval.isInternal {
       endRetrieval(row)
+      scanAgain(at: now)
       mendAbandon(at: now)
       return
     }
@@ -612,15 +622,20 @@ extension LightNode where Flash: ~Copyable {
     endRetrieval(row)
   }
 
-  mutating func endRetrieval(_ row: Int) {
+  /// Lets go of what has come, and is coming.
+  mutating func dropPieces(_ row: Int) {
     for position in 0..<retrievals[row].pieceCount { drop(retrievals[row].pieces[position]) }
     for slot in 0..<arrivals.count where arrivals[slot].isUsed && self.row(of: arrivals[slot].transfer) == row {
       arrivals.free(slot)
     }
+    retrievals[row].pieceCount = 0
+  }
+
+  mutating func endRetrieval(_ row: Int) {
+    dropPieces(row)
     if !retrievals[row].denied.isEmpty { blameDeniers(retrievals[row]) }
     if retrievals[row].search >= 0 { searches[Int(retrievals[row].search)] = Search() }
     retrievals[row].stage = .free
-    retrievals[row].pieceCount = 0
   }
 
   // MARK: Time

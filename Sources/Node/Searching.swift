@@ -204,6 +204,7 @@ extension LightNode where Flash: ~Copyable {
 
   /// The own cell has not got it, as it seems: other cells are asked, once, before the last resort.
   mutating func goBeyond(_ row: Int, at now: Instant) {
+    if turnToOther(row, at: now) { return }
     let isAsked = retrievals[row].crossUntil != .never
     if isAsked || retrievals[row].isInternal || retrievals[row].wantsShards || !cross(row, at: now) {
       request(row, at: now)

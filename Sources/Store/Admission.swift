@@ -216,12 +216,12 @@ extension ShardLog where Flash: ~Copyable {
   /// Reads what a shard's data says about itself: its author, and its transactions and names for the segment's footer,
   /// whose filter learns the bundle.
   mutating func describe(_ record: LogRecord, _ data: RawSpan, _ segment: Int, _ offset: UInt32) -> UInt64? {
-    if record.kind.isShelvable { filter.insert(record.key.prefix, slot: segments[segment].filterSlot) }
+    if record.kind.isShelvable {
+      record.key.withBytes { filter.insert($0.extracting(0..<8), slot: segments[segment].filterSlot) }
+    }
     guard record.kind == .shard else { return nil }
     if let shard = try? ShardView(data) {
-      for position in 0..<Int(shard.head.header.transactionCount) {
-        filter.insert(shard.transactionPrefix(position), slot: segments[segment].filterSlot)
-      }
+      filter.insert(shard.transactionPrefixes, slot: segments[segment].filterSlot)
       tellNames(record.key, at: offset, shard.head, of: segment)
     }
     return shardAuthor(data)

@@ -38,19 +38,24 @@ struct TransactionFilter: ~Copyable {
     return (Int(truncatingIfNeeded: ((spread >> 32) * blocks) >> 32) * blockBytes, mixed ^ mixed >> 32)
   }
 
-  /// Adds a transaction to the filter in `slot`. O(1).
-  func insert(_ prefix: UInt64, slot: UInt16) {
+  /// Adds transactions to the filter in `slot`: 8 bytes each. O(their number).
+  func insert(_ prefixes: RawSpan, slot: UInt16) {
     guard slot != TransactionFilter.noSlot else { return }
-    let (block, bits) = TransactionFilter.position(prefix, byteCount)
-    var line = memory.mutableBytes(at: Int(slot) * byteCount + block, count: TransactionFilter.blockBytes)
-    // Offsets below 64 by construction.
-    var left = bits
-    for _ in 0..<TransactionFilter.bitsPerKey {
-      let at = Int(truncatingIfNeeded: left >> 3 & 63)
-      let byte = unsafe line.bytes.unsafeLoad(fromUncheckedByteOffset: at, as: UInt8.self)
-      unsafe line.storeBytes(
-        of: byte | 1 << UInt8(truncatingIfNeeded: left & 7), toUncheckedByteOffset: at, as: UInt8.self)
-      left >>= 9
+    let byteCount = byteCount
+    var bytes = memory.mutableBytes(at: Int(slot) * byteCount, count: byteCount)
+    var at = 0
+    while at + 8 <= prefixes.byteCount {
+      let (block, bits) = TransactionFilter.position(prefixes.loadWord(at: at), byteCount)
+      at += 8
+      // Inside the filter by construction.
+      var left = bits
+      for _ in 0..<TransactionFilter.bitsPerKey {
+        let byte = block + Int(truncatingIfNeeded: left >> 3 & 63)
+        let old = unsafe bytes.bytes.unsafeLoad(fromUncheckedByteOffset: byte, as: UInt8.self)
+        unsafe bytes.storeBytes(
+          of: old | 1 << UInt8(truncatingIfNeeded: left & 7), toUncheckedByteOffset: byte, as: UInt8.self)
+        left >>= 9
+      }
     }
   }
 

@@ -211,10 +211,9 @@ public struct ShardView: ~Escapable {
     try reader.end()
   }
 
-  /// Prefix of the id of transaction `index`; traps out of bounds.
-  public func transactionPrefix(_ index: Int) -> UInt64 {
-    precondition(index >= 0 && index < Int(head.header.transactionCount))
-    return data.loadWord(at: index * 8)
+  /// The first 8 bytes of the id of each of its transactions.
+  public var transactionPrefixes: RawSpan {
+    @_lifetime(copy self) get { data.extracting(0..<Int(head.header.transactionCount) * 8) }
   }
   /// The slice of the coded bytes.
   public var slice: RawSpan {

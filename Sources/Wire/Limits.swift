@@ -147,6 +147,10 @@ public enum Limits {
   public static let probedTogether = 7
   /// One of so many probes may go to a member without a session where members are more than sessions.
   public static let probedWithoutSession: UInt64 = 8
+  /// The same while no mate has come, gone or been suspected
+  public static let probedWithoutSessionAtRest: UInt64 = 1_024
+  /// for so long: nobody is left out meanwhile by chance.
+  public static let restlessFor = Interval.seconds(60)
   /// How long a probe waits for its answer before it tries again; three round trips when those are longer.
   public static let probePatience = Interval.milliseconds(200)
   /// A handshake that takes longer counts as one of this: who is slow must not make a node wait for all the others.
@@ -179,6 +183,8 @@ public enum Limits {
   public static let routesAgainAfter = Interval.milliseconds(200)
   /// How often at most a way to one node is asked for, doubling up to 16 times.
   public static let wantRouteEvery = Interval.milliseconds(500)
+  /// How many neighbours are asked for a way, by who looks for it and by each who passes that on.
+  public static let wantRouteFanout = 6
   /// How often at most a node signs its record anew because somebody needs a newer way to it.
   public static let renewRecordEvery = Interval.milliseconds(200)
   /// A member that is heard only through others for so long is answered through them.
@@ -202,6 +208,8 @@ public enum Limits {
   public static let helloEvery = Interval.seconds(30)
   /// The longest pause while a configured peer has not been reached.
   public static let helloEveryLonely = Interval.seconds(4)
+  /// The longest pause before a configured peer of another cell is greeted again that has parted from this node.
+  public static let helloEveryParted = Interval.hours(1)
   /// How often a quarter of what a member has been blamed for is forgiven.
   public static let reliabilityDecay = Interval.seconds(600)
   /// A member that has less of its store free than this, in 1/255, or is busier, is passed over in placement.
@@ -392,6 +400,18 @@ public enum Limits {
   public static let uncertifiedMax = 256
   /// Time above which repair starts with at most k, with k+1, and with more shards left.
   public static let repairAfter: (Interval, Interval, Interval) = (.seconds(60), .seconds(900), .hours(6))
+  /// How often a node looks whether somebody has been gone for too long, and which bundles miss them;
+  public static let scanEvery = Interval.seconds(30)
+  /// so often it looks also at those at which it has looked before,
+  public static let scanFullEvery = Interval.seconds(300)
+  /// and not much sooner when somebody comes or a repair has failed.
+  public static let scanAgainAfter = Interval.seconds(60)
+  /// Of how many records a walk over everything looks at the certificates; one is read each 20 ms.
+  public static let auditsPerWalk = 4_096
+  /// When of a bundle too few shards can be reached, repair waits for so long,
+  public static let hopelessPause = Interval.milliseconds(500)
+  /// and so often everybody is asked for one, not only its likely holders.
+  public static let hopelessSearchEvery = Interval.seconds(10)
   /// Bundle authors that the store accounts for.
   public static let authorsMax = 256
   /// Equivocations that are remembered.

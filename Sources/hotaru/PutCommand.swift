@@ -65,7 +65,7 @@ func putCommand(_ arguments: Arguments) -> Int32 {
     return output.flush() ? 0 : failure("standard output cannot be written")
   } catch {
     progress.end()
-    return undo(&upload, name: name, error)
+    return undo(&upload, name: name, home: home, error)
   }
 }
 
@@ -118,16 +118,15 @@ private func describe(_ upload: borrowing Upload, name: RawSpan, _ elapsed: Inte
 }
 
 /// Lets go of what was stored and says in one line what happened.
-private func undo(_ upload: inout Upload, name: RawSpan, _ trouble: Trouble) -> Int32 {
+private func undo(_ upload: inout Upload, name: RawSpan, home: RawSpan, _ trouble: Trouble) -> Int32 {
   // The whole of a refused put ends within 30 s, of which the refusal took 20; much that is stored takes longer.
-  let now = monotonicNow()
-  let isInterrupted = trouble == .connection(.interrupted)
-  let patience = now + .seconds(isInterrupted ? 10 : 2)
-  let deadline = patience + .seconds(6 + upload.storedRecords / 500)
+  let grace = Interval.seconds(trouble == .connection(.interrupted) ? 16 : 8)
+  let deadline = monotonicNow() + grace + .seconds(upload.storedRecords / 500)
   var released: UInt64 = 0
   var rest: Trouble?
   do throws(Trouble) {
-    released = try upload.undo(patience: patience, deadline: deadline)
+    guard let socket = Home(option: home)?.socket else { return 1 }
+    released = try upload.undo(through: socket, deadline: deadline)
   } catch {
     rest = error
   }

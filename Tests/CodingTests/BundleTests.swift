@@ -57,7 +57,7 @@ import Wire
       #expect(view.head.index == index && view.head.header == header)
       for at in 0..<5 {
         let id = Digest(cargo.ids.span.bytes.extracting(at * 32..<at * 32 + 32))
-        #expect(view.transactionPrefix(at) == id.prefix)
+        #expect(view.transactionPrefixes.loadWord(at: at * 8) == id.prefix)
       }
     }
   }

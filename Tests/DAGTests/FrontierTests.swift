@@ -31,6 +31,21 @@ extension Ring {
 }
 
 @Suite struct FrontierTests {
+  /// What is known of the gone is forgotten when others take its place: a vertex with two parents that are gone does not
+  /// wait for ever because they were not gone at the same time.
+  @Test(arguments: [false, true]) func isReachedThoughItsParentsWereBuriedOneAfterTheOther(isAskedBetween: Bool) {
+    let ring = Ring(slots: 16)
+    let (first, second) = (key(1_000), key(1_001))
+    ring.insert(Vertex(author: 1, counter: 1, parents: [first, second]))
+    #expect(ring.reached(1) == 0)
+    ring.cache.bury(prefix: first.prefix)
+    if isAskedBetween { #expect(ring.reached(1) == 0) }
+    // One that has the same place as the first.
+    ring.cache.bury(prefix: first.prefix ^ 1 << 40)
+    ring.cache.bury(prefix: second.prefix)
+    #expect(ring.reached(1) == 1)
+  }
+
   /// A chain of one author.
   func chain(_ author: Int, _ count: Int, salt: UInt64 = 0) -> [Vertex] {
     var vertices: [Vertex] = []
@@ -40,6 +55,30 @@ extension Ring {
           author: author, counter: UInt32(counter), parents: vertices.last.map { [$0.id] } ?? [], salt: salt))
     }
     return vertices
+  }
+
+  /// One as new was overwritten and its author is known beyond it: it was here. What others said is gone, what fills a
+  /// hole, and everything while nothing was overwritten, is still welcome.
+  @Test func whatIsPastIsNotNews() {
+    let ring = Ring(slots: 16)
+    let vertices = chain(1, 7)
+    func isPast(_ index: Int) -> Bool {
+      _ = ring.cache.frontierDigest()
+      return ring.cache.isPast(
+        vertices[index].id.prefix, at: vertices[index].sequence, of: vertices[index].author.prefix)
+    }
+    #expect(!isPast(0))
+    for index in [2, 4, 5] { ring.insert(vertices[index]) }
+    ring.cache.bury(prefix: vertices[1].id.prefix)
+    ring.cache.bury(prefix: vertices[3].id.prefix)
+    for index in vertices.indices { #expect(!isPast(index)) }
+    // All but the newest of the first author are overwritten.
+    for vertex in chain(2, 15) { ring.insert(vertex) }
+    #expect(isPast(0) && isPast(2) && isPast(4))
+    #expect(!isPast(1) && !isPast(3) && !isPast(6))
+    ring.cache.letPass(prefix: vertices[0].id.prefix)
+    let isOverwritten = ring.cache.isOverwritten(prefix: vertices[0].id.prefix)
+    #expect(isOverwritten)
   }
 
   @Test func aHoleHoldsBackWhatIsReachedUntilItIsFilled() {

@@ -80,6 +80,8 @@ import Wire
   private func age(_ node: MeshNode, _ slot: Int, by interval: Interval) {
     let since = node.mesh.keys[slot].since
     node.mesh.keys[slot].since = Instant(microseconds: since.microseconds - interval.microseconds)
+    // Keys are looked at every 30 s, when nothing else is due.
+    node.mesh.tickAt = .zero
   }
   private func send(_ number: Int, from node: MeshNode, to other: MeshNode) {
     node.mesh.send(.evidence, contentBytes: 8, to: row(node, other)) { $0.u64(UInt64(number)) }

@@ -80,8 +80,8 @@ import Wire
     #expect(count >= readers.count - 1, "\(count) of \(readers.count)")
   }
 
-  @Test func manyAtOnce() {
-    let mesh = mesh(seed: 2)
+  @Test(arguments: 2...4) func manyAtOnce(seed: UInt64) {
+    let mesh = mesh(seed: seed)
     let bodies = (0..<12).map { _ in mesh.random.bytes(12_000) }
     let places = bodies.map { mesh.stored(mesh.submit($0, flags: .durable, to: 0), at: 0)?.location }
     let reader = elsewhere(than: 0, in: mesh)[0]
@@ -89,7 +89,8 @@ import Wire
     let requests = places.map { mesh.get($0?.transaction ?? .zero, bundle: $0?.bundle ?? .zero, from: reader) }
     for request in requests { #expect(mesh.wait(request, at: reader)?.type == .retrieved) }
     let milliseconds = (mesh.now - started).microseconds / 1_000
-    #expect(milliseconds < 1_000, "\(milliseconds) ms")
+    // Usually 250 to 513 ms; with one search that is given up (1 s) and made again, 1,980 ms.
+    #expect(milliseconds < 2_500, "\(milliseconds) ms")
   }
 
   @Test func anUnknownIdFailsInTime() {

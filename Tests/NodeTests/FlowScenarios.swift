@@ -99,9 +99,10 @@ import Wire
 
   // MARK: Members that ask for too much
 
-  /// A vertex of the right shape whose signature is wrong, a different one each time.
+  /// A vertex of the right shape whose signature is wrong, a different one each time, further on than its author is.
   func forged(_ vertex: [UInt8], _ number: UInt64) -> [UInt8] {
     var forged = vertex
+    forged.replaceSubrange(35..<43, with: repeatElement(0x7f, count: 8))
     withUnsafeBytes(of: number) { forged.replaceSubrange(43..<51, with: $0) }
     return forged
   }

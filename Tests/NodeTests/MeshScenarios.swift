@@ -118,6 +118,99 @@ import Wire
     for index in 0..<5 { #expect(mesh.status("dag.equivocations", of: index) == 0) }
   }
 
+  /// A power cut leaves a bundle that too few hold, and the author bundles its transactions again: what is left of the
+  /// first bundle hides the second one from nobody.
+  @Test(arguments: [(3, Redundancy(dataShards: 3, shards: 3)), (9, Redundancy(dataShards: 2, shards: 4))])
+  func whatIsLeftOfABundleHidesNoOther(nodes: Int, redundancy: Redundancy) throws {
+    for seed in 1...6 as ClosedRange<UInt64> {
+      let configure: (inout NodeConfiguration) -> Void = { $0.redundancy = redundancy }
+      let mesh = VirtualMesh(nodes: nodes, seed: seed, configure: configure)
+      mesh.run(for: .seconds(8))
+      // One other node gets a shard of the first bundle.
+      var chosen = -1
+      mesh.isBlocked = { from, to, bytes in
+        guard from == 1, mesh.frames(bytes, to: to).contains(where: { $0.type == .offerShard }) else {
+          return false
+        }
+        if chosen < 0 { chosen = to }
+        return to != chosen
+      }
+      let body = mesh.random.bytes(60)
+      let answer = try #require(mesh.wait(mesh.submit(body, flags: [.accepted, .flush], to: 1), at: 1))
+      #expect(answer.type == .accepted)
+      let location = Location(transaction: Bytes32(answer.content.span.bytes), bundle: .zero)
+      mesh.run(for: .seconds(10)) { chosen >= 0 && mesh.nodes[chosen].node.store.uncertifiedCount == 1 }
+      #expect(chosen >= 0)
+      mesh.kill(1)
+      mesh.isBlocked = nil
+      mesh.restart(1, epoch: 2, configure: configure)
+      mesh.run(for: .seconds(20))
+      #expect(mesh.status("transactions.replayed", of: 1) == 1)
+      #expect(
+        mesh.status("store.outbox_bytes", of: 1) == 0
+          || !mesh.nodes[1].node.store.holds(.outbox, location.transaction))
+      for index in 0..<nodes { #expect(mesh.brings(location, body, to: index), "seed \(seed), node \(index)") }
+    }
+  }
+
+  /// A shard that has come stays when the holder that it has come from goes.
+  @Test func whoGivesAShardAndGoesHasGivenIt() throws {
+    let mesh = mesh(7)
+    let body = mesh.random.bytes(3_000)
+    let stored = try #require(mesh.stored(mesh.submit(body, flags: [.durable, .flush], to: 0), at: 0))
+    let holders = mesh.holders(of: stored.location.bundle)
+    let reader = try #require(mesh.nodes.indices.first { !holders.contains($0) })
+    var giver = -1
+    mesh.isBlocked = { from, to, bytes in
+      let isShard = mesh.frames(bytes, to: to).contains { $0.type == .leaf || $0.type == .offerShard }
+      guard to == reader, isShard else { return false }
+      if giver < 0 { giver = from }
+      return from != giver
+    }
+    let request = mesh.get(stored.location.transaction, from: reader)
+    mesh.run(for: .seconds(2)) { mesh.nodes[reader].node.retrievals[0].pieceCount == 1 }
+    #expect(giver >= 0 && mesh.nodes[reader].node.arrivals.usedCount == 1)
+    let id = mesh.nodes[giver].id
+    mesh.nodes[giver].node.stop(at: mesh.now)
+    mesh.drain(giver)
+    mesh.run(for: .seconds(2)) {
+      mesh.nodes[reader].node.mesh.members.index(of: id).map { !mesh.nodes[reader].node.mesh.members[$0].isAlive }
+        ?? true
+    }
+    mesh.isBlocked = nil
+    let answer = try #require(mesh.wait(request, at: reader))
+    #expect(answer.type == .retrieved)
+    guard answer.type == .retrieved else { return }
+    let record = try RecordView(RetrievedView(answer.content.span.bytes).record)
+    #expect(array(record.body) == body)
+  }
+
+  /// Who comes back after a power cut, or two, brings back what it put before, as soon as all know each other again.
+  @Test(arguments: 1...(isLong ? 400 : 20) as ClosedRange<UInt64>)
+  func whoComesBackBringsBackWhatItPut(_ seed: UInt64) throws {
+    let all: (inout NodeConfiguration) -> Void = { $0.redundancy = Redundancy(dataShards: 3, shards: 3) }
+    let mesh = VirtualMesh(nodes: 3, seed: seed, configure: all)
+    mesh.run(for: .seconds(5))
+    let body = mesh.random.bytes(300)
+    let stored = try #require(mesh.stored(mesh.submit(body, flags: [.durable, .flush], to: 0), at: 0))
+    var epoch: UInt32 = 1
+    for _ in 0..<3 {
+      let victims = mesh.random.below(2) == 0 ? [mesh.random.below(3)] : [0, 1, 2]
+      for _ in 0...mesh.random.below(2) {
+        for victim in victims { mesh.kill(victim) }
+        mesh.run(for: .milliseconds(UInt64(mesh.random.below(9_000))))
+        epoch += 1
+        for victim in victims {
+          mesh.restart(victim, epoch: epoch, configure: all)
+          mesh.nodes[victim].flashTakes = .milliseconds([0, 3, 30][mesh.random.below(3)] + 1)
+        }
+        mesh.run(for: .milliseconds(UInt64(mesh.random.below(2_000))))
+      }
+      mesh.run(for: .seconds(40)) { mesh.nodes.allSatisfy { $0.node.mesh.members.aliveCount == 2 } }
+      for index in 0..<3 { #expect(mesh.brings(stored.location, body, to: index), "node \(index)") }
+    }
+  }
+
   /// The author has it, whoever else is silent.
   @Test(arguments: [.accepted, [.accepted, .flush]] as [SubmitFlags])
   func acceptedComesBackWhileItFindsNoHolders(flags: SubmitFlags) throws {

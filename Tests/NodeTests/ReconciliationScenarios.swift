@@ -149,6 +149,28 @@ import Wire
     #expect(nodesWithHoles(mesh).isEmpty)
   }
 
+  /// A newcomer with a large ring takes in what another large one holds and announces it: small rings, which have
+  /// overwritten most of it, do not take it for news.
+  @Test func whatIsPastDoesNotGoRoundAgain() {
+    let mesh = mesh(2, seed: 1, ringSlots: 64)
+    mesh.add { $0.ringSlots = 1_024 }
+    mesh.run(for: .seconds(4))
+    talk(mesh, 400, over: .seconds(40), by: [0, 1])
+    mesh.run(for: .seconds(5))
+    mesh.add {
+      $0.ringSlots = 1_024
+      $0.peers[0] = VirtualMesh.endpoint(2)
+    }
+    mesh.run(for: .seconds(30))
+    let made = mesh.nodes.indices.map { mesh.status("dag.made", of: $0) }
+    let taken = mesh.vertices(of: 3).all.count
+    #expect(taken > 300)
+    for index in [0, 1] {
+      let others = made.reduce(0, +) - made[index]
+      #expect(mesh.status("dag.heard", of: index) <= others, "of \(made), \(taken) at the newcomer")
+    }
+  }
+
   /// No tips, no frontiers: in a mesh that agrees vertices cost nothing but eight bytes in a ping.
   @Test func anIdleMeshSaysNothingAboutVertices() throws {
     let mesh = mesh(8, seed: 1)

@@ -49,6 +49,54 @@ import Wire
     #expect(mesh.brings(stored.location, body, to: reader))
   }
 
+  /// In a mesh that has fallen apart most bundles cannot be brought back for now, and nobody floods it with the question.
+  @Test func ofWhatIsOutOfReachHardlyAnybodyAsks() throws {
+    let mesh = mesh(9, seed: 3, configure: repairSoon)
+    let stored = try (0..<24).map { _ in
+      try #require(mesh.stored(mesh.submit(mesh.random.bytes(3_000), flags: [.full, .flush], to: 0), at: 0))
+    }
+    for index in 0..<6 { mesh.kill(index) }
+    let survivors = 6..<9
+    let alone = stored.filter { Set(mesh.holders(of: $0.location.bundle)).intersection(survivors).count == 1 }
+    #expect(alone.count > 4, "the test needs bundles that are out of reach")
+    mesh.run(for: .seconds(300))
+    let before = survivors.map { mesh.status("traffic.sent_bytes", of: $0) }
+    mesh.run(for: .seconds(300))
+    #expect(repairs(mesh) <= 24, "each at most once: there is nobody to give a fourth shard to")
+    for (index, before) in zip(survivors, before) {
+      #expect(mesh.status("repair.requested", of: index) == 0)
+      let bytesPerSecond = (mesh.status("traffic.sent_bytes", of: index) - before) / 300
+      #expect(bytesPerSecond < 600, "node \(index): \(bytesPerSecond) B/s")
+    }
+    // Who comes back brings what was missing.
+    for index in 0..<6 { mesh.restart(index, epoch: 2, configure: repairSoon) }
+    mesh.run(for: .seconds(120))
+    for one in alone { #expect(mesh.holders(of: one.location.bundle).count == 4) }
+  }
+
+  /// A node takes no shards for a while, so others hold those that it was meant to hold. Who had been given theirs by then
+  /// does not know it, and misses the others all the same.
+  @Test func aHolderThatWasNotMeantToBeOneIsMissedToo() throws {
+    let mesh = mesh(7, seed: 6, configure: repairSoon)
+    mesh.isBlocked = { _, to, datagram in
+      to == 1 && mesh.frames(datagram, to: to).contains { $0.type == .leaf }
+    }
+    let bundles = try (0..<12).map { _ in
+      mesh.run(for: .seconds(60))
+      let body = mesh.random.bytes(3_000)
+      return try #require(mesh.stored(mesh.submit(body, flags: [.full, .flush], to: 0), at: 0)).location.bundle
+    }
+    mesh.isBlocked = nil
+    mesh.run(for: .seconds(5))
+    mesh.kill(5)
+    mesh.run(for: .seconds(700)) { bundles.allSatisfy { mesh.holders(of: $0).count == 4 } }
+    for bundle in bundles { #expect(mesh.holders(of: bundle).count == 4) }
+    mesh.run(for: .seconds(5))
+    let made = repairs(mesh)
+    mesh.run(for: .seconds(600))
+    #expect(repairs(mesh) == made, "made once, and not again")
+  }
+
   @Test func aHolderThatComesBackCountsAgain() throws {
     let mesh = mesh(6, seed: 5, configure: repairSoon)
     let body = mesh.random.bytes(9_000)

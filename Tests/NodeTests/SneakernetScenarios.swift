@@ -378,7 +378,11 @@ extension ShardLog where Flash: ~Copyable {
         while other.nodes[index].node.store.append(
           .shard, key: Bytes32(other.random.bytes(32).span.bytes), byteCount: bytes, ticket: 0,
           emit: { $0.zeros(bytes) }) != .full
-        { other.run(for: .milliseconds(5)) }
+        {
+          // The node does not know that its log is being written to.
+          other.nodes[index].node.idleUntil = .zero
+          other.run(for: .milliseconds(5))
+        }
       }
     }
     let counts = other.bringIn(carried, to: 0).bundles

@@ -64,7 +64,7 @@ import Wire
   /// The memory that is planned for a transaction keeps vain walks rare.
   @Test func filtersSayNo() {
     let filter = TransactionFilter(byteCount: TransactionFilter.byteCount(segmentBytes: 1 << 20), slotCount: 4)
-    for number in 0..<7_360 { filter.insert(key(number).prefix, slot: 1) }
+    for number in 0..<7_360 { key(number).withBytes { filter.insert($0.extracting(0..<8), slot: 1) } }
     func says(_ number: Int, _ slot: UInt16) -> Bool { filter.mayContain(key(number).prefix, slot: slot) }
     let missed = (0..<7_360).count { !says($0, 1) }
     let vain = (100_000..<120_000).count { says($0, 1) }

@@ -129,7 +129,7 @@ import Testing
     let prefixes = pattern(40, 24)
     for index in 0..<3 {
       let expected = prefixes.span.bytes.loadWord(at: index * 8)
-      #expect(shard.transactionPrefix(index) == expected)
+      #expect(shard.transactionPrefixes.loadWord(at: index * 8) == expected)
     }
   }
 
@@ -440,4 +440,8 @@ import Testing
     #expect(bytes(Goldens.initiationDatagram).count == InitiationPayload.datagramBytes)
     #expect(bytes(Goldens.cookieContent).count + DatagramView.headBytes + 4 == CookieView.datagramBytes)
   }
+}
+
+extension Sample: CustomTestStringConvertible {
+  var testDescription: String { name }
 }

@@ -47,22 +47,6 @@ enum Seed {
   static var note: Comment { "repeat with HOTARU_TEST_SEED=\(value)" }
 }
 
-/// What `fields` writes.
-func written(capacity: Int = Limits.controlBytes, _ fields: (inout ByteWriter) -> Void) -> [UInt8] {
-  var storage = [UInt8](repeating: 0xa5, count: capacity)
-  var count = 0
-  var overflowed = false
-  do {
-    var span = storage.mutableSpan
-    var writer = ByteWriter(span.mutableBytes)
-    fields(&writer)
-    count = writer.count
-    overflowed = writer.overflowed
-  }
-  precondition(!overflowed, "the test's own encoder ran out of room")
-  return Array(storage[..<count])
-}
-
 /// The error that `body` throws; nil when it throws none.
 func refusal(_ body: () throws(WireError) -> Void) -> WireError? {
   do {
@@ -76,32 +60,4 @@ func refusal(_ body: () throws(WireError) -> Void) -> WireError? {
 /// What `body` decodes from `bytes`. The macros of Swift Testing cannot see a span, so values go through here.
 func decoded<T>(_ bytes: [UInt8], _ body: (RawSpan) throws(WireError) -> T) throws(WireError) -> T {
   try body(bytes.span.bytes)
-}
-
-/// The bytes of hexadecimal text.
-func bytes(_ hexadecimal: String) -> [UInt8] {
-  var out: [UInt8] = []
-  var high: UInt8?
-  for character in hexadecimal {
-    guard let value = character.hexDigitValue else { preconditionFailure("not hexadecimal") }
-    if let first = high {
-      out.append(first << 4 | UInt8(value))
-      high = nil
-    } else {
-      high = UInt8(value)
-    }
-  }
-  return out
-}
-
-func array(_ span: RawSpan) -> [UInt8] { (0..<span.byteCount).map { span[byte: $0] } }
-
-/// The oracle's `pattern`.
-func pattern(_ seed: UInt8, _ count: Int = 32) -> [UInt8] {
-  (0..<count).map { UInt8(truncatingIfNeeded: Int(seed) + 7 * $0) }
-}
-func pattern32(_ seed: UInt8) -> Bytes32 { Bytes32(pattern(seed).span.bytes) }
-
-extension ByteWriter {
-  mutating func array(_ bytes: [UInt8]) { self.bytes(bytes.span.bytes) }
 }
