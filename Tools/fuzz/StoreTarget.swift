@@ -7,6 +7,7 @@ import Identity
 import Wire
 
 @testable import Store
+@testable import StoreTests
 
 /// An image to begin with.
 private struct Base: @unchecked Sendable {
