@@ -2,7 +2,7 @@
 # each can be run by hand too. Products land in out/, intermediate files in .build/; git ignores both.
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap light demo test test-long bench lint board boards mixed-mesh mixed-mesh-large netlab fuzz kill-rounds power-cuts clean
+.PHONY: help bootstrap light demo test test-long bench lint board boards mixed-mesh mixed-mesh-large netlab fuzz kill-rounds power-cuts sim sweep sim-mutants clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-22s %s\n", $$1 ($$1 == "board" ? " BOARD=..." : ""), $$2 }' $(MAKEFILE_LIST)
@@ -51,7 +51,7 @@ netlab: light ## Nodes in network namespaces (root): hops, loss, splits, slow li
 	@Tools/netlab/run --self-test
 	@Tools/netlab/run
 
-fuzz: ## Give the decoders made-up inputs for SECONDS (60), all or TARGET
+fuzz: ## Give every decoder and whole nodes made-up inputs for SECONDS (60) in all, or one TARGET
 	@Tools/bootstrap
 	@Tools/fuzz/run "$(or $(SECONDS),60)" $(TARGET)
 
@@ -61,6 +61,15 @@ kill-rounds: light ## SIGKILL three nodes under load 200 times (ROUNDS=...): not
 power-cuts: light ## Cut the power of nodes on disks that forget what was not synced, 100 times (ROUNDS=...); needs FUSE
 	@Tools/bootstrap power-cuts
 	@ROUNDS=$(or $(ROUNDS),100) Tools/process-tests/run -v PowerCuts
+
+sim: ## Build the simulator: .build/release/hotaru-sim
+	swift build -c release --product hotaru-sim
+
+sweep: sim ## Simulate small towns in which everything breaks (SEEDS=1..100, JOBS=2)
+	.build/release/hotaru-sim sweep --seeds $(or $(SEEDS),1..100) --jobs $(or $(JOBS),2)
+
+sim-mutants: ## Break the node on purpose and see that the simulator notices (long); MUTANT=... for one
+	@Tools/Simulator/mutants/run $(MUTANT)
 
 clean: ## Remove everything that was built or downloaded: out/ and .build/
 	rm -rf out .build

@@ -18,6 +18,9 @@ let core: [SwiftSetting] =
     .treatWarning("EmbeddedRestrictions", as: .warning),
   ]
 
+/// The simulator is ordinary Swift: it may allocate, and print what it likes.
+let ordinary: [SwiftSetting] = libc + [.enableExperimentalFeature("Lifetimes")]
+
 func room(_ name: String, _ dependencies: [Target.Dependency], link: [LinkerSetting] = []) -> Target {
   .target(
     name: name, dependencies: dependencies, exclude: excluded(name), swiftSettings: core, linkerSettings: link)
@@ -54,6 +57,12 @@ let package = Package(
       name: "hotaru", dependencies: ["Host", "Client", "Identity", "Wire", "CLinux"], swiftSettings: core),
     .target(
       name: "FlashEmulator", dependencies: ["Wire", "Store"], path: "Tools/FlashEmulator", swiftSettings: core),
+    .target(
+      name: "Simulator", dependencies: ["Wire", "Identity", "Store", "Mesh", "Node", "FlashEmulator"],
+      path: "Tools/Simulator", exclude: ["README.md", "scenarios", "mutants"], swiftSettings: ordinary),
+    .executableTarget(
+      name: "hotaru-sim", dependencies: ["Wire", "Simulator"], path: "Tools/SimulatorCommand",
+      swiftSettings: ordinary),
     tests("Wire", ["Wire"]),
     tests("Identity", ["Identity"]),
     tests("Host", ["Host"]),
@@ -63,5 +72,6 @@ let package = Package(
     tests("Store", ["Wire", "Identity", "Store", "FlashEmulator"]),
     tests("Node", ["Wire", "Identity", "DAG", "Store", "Mesh", "Node", "FlashEmulator"]),
     tests("Client", ["Client"]),
+    tests("Simulator", ["Wire", "Identity", "Store", "Node", "FlashEmulator", "Simulator"]),
   ]
 )

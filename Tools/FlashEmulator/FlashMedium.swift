@@ -91,11 +91,13 @@ public final class FlashMedium {
   public var willAppend: ((FlashWrite) -> Void)?
   /// Segments whose reads fail.
   public var unreadable: Set<Int> = []
+  /// What every append and preparation answers while it is not nil: a disk without room, a card that is read-only.
+  public var errorOfWrites: FlashError?
   /// Answers `.busy` to this many operations, then goes on.
   public var busyFor = 0
 
-  private var readable: [UInt8]
-  private var stored: [UInt8]
+  private var readable: SparseBytes
+  private var stored: SparseBytes
   private var pending: [Pending] = []
   private var unstored: [(Int, Int, Int)] = []
   private var unsynced: [(segment: Int, offset: Int, bytes: [UInt8])] = []
@@ -113,7 +115,7 @@ public final class FlashMedium {
     precondition(pageBytes > 0)
     self.geometry = geometry
     self.pageBytes = pageBytes
-    readable = Array(repeating: 0, count: geometry.segmentBytes * geometry.segmentCount)
+    readable = SparseBytes(count: geometry.segmentBytes * geometry.segmentCount)
     stored = readable
     lives = Array(repeating: 0, count: geometry.segmentCount)
   }
@@ -179,29 +181,32 @@ public final class FlashMedium {
     cutAtAppend = nil
     failures = [:]
     lies = [:]
+    errorOfWrites = nil
   }
 
   // MARK: Bytes
 
+  /// What a read of these bytes brings.
+  public func bytes(segment: Int, offset: Int, count: Int) -> [UInt8] {
+    let start = segment * geometry.segmentBytes + offset
+    return readable[start..<start + count]
+  }
+
   /// A copy of what survives a cut.
-  public var image: [UInt8] { stored }
+  public var image: [UInt8] { stored.array }
 
   /// Puts bytes on the medium, as from another life.
   public func load(_ image: [UInt8]) {
     precondition(image.count == stored.count)
-    (stored, readable) = (image, image)
+    stored = SparseBytes(image)
+    readable = stored
     written = Set((0..<geometry.segmentCount).filter { !isZero($0) })
   }
 
-  private func isZero(_ segment: Int) -> Bool {
-    unsafe stored.withUnsafeBytes { bytes in
-      var at = segment * geometry.segmentBytes
-      let end = at + geometry.segmentBytes
-      while at + 8 <= end, unsafe bytes.loadUnaligned(fromByteOffset: at, as: UInt64.self) == 0 { at += 8 }
-      while at < end, unsafe bytes[at] == 0 { at += 1 }
-      return at == end
-    }
+  private func range(_ segment: Int) -> Range<Int> {
+    segment * geometry.segmentBytes..<(segment + 1) * geometry.segmentBytes
   }
+  private func isZero(_ segment: Int) -> Bool { stored.isZero(range(segment)) }
 
   /// Puts on the medium what a cut in the middle of a write leaves of it.
   public func overlay(_ write: FlashWrite, _ tear: FlashTear) {
@@ -235,7 +240,7 @@ public final class FlashMedium {
   private func write(_ bytes: [UInt8], _ segment: Int, _ offset: Int) {
     written.insert(segment)
     let start = segment * geometry.segmentBytes + offset
-    readable.replaceSubrange(start..<start + bytes.count, with: bytes)
+    readable.replace(start, with: bytes[...])
   }
 
   private func storeUnsynced(_ segment: Int) {
@@ -259,7 +264,7 @@ public final class FlashMedium {
       case .mask(let mask): reaches = mask >> UInt64(page % 64) & 1 == 1
       case .everything: reaches = true
       }
-      if reaches { stored.replaceSubrange(start + position..<start + next, with: bytes[position..<next]) }
+      if reaches { stored.replace(start + position, with: bytes[position..<next]) }
       position = next
     }
   }
@@ -268,6 +273,7 @@ public final class FlashMedium {
 
   private func outcome(_ operation: FlashOperation) -> (error: FlashError?, lie: FlashLie?) {
     if isOff { return (.readOnly, nil) }
+    if operation == .append || operation == .prepare, let errorOfWrites { return (errorOfWrites, nil) }
     let number = counts[operation, default: 0]
     counts[operation] = number + 1
     return (failures[operation]?.removeValue(forKey: number), lies[operation]?.removeValue(forKey: number))
@@ -310,9 +316,7 @@ public final class FlashMedium {
     case .read, .readWaiting:
       guard operation.error == nil, let destination = unsafe operation.destination else { return }
       let start = operation.segment * geometry.segmentBytes + operation.offset
-      unsafe readable.withUnsafeBytes {
-        unsafe destination.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[start..<start + destination.count]))
-      }
+      unsafe readable.copy(start, to: destination)
     case .append:
       var (segment, offset, kept) = (operation.segment, operation.offset, FlashTear.everything)
       if operation.error == nil {
@@ -329,8 +333,13 @@ public final class FlashMedium {
         store(operation.bytes, operation.segment, operation.offset, tearOfFailure)
         unstored.append((operation.segment, operation.offset, operation.bytes.count))
       } else if operation.isSynced || operation.lie != nil {
-        if operation.lie == nil { storeUnsynced(segment) }
-        store(operation.bytes, segment, offset, kept)
+        if operation.lie == nil {
+          storeUnsynced(segment)
+          let start = segment * geometry.segmentBytes + offset
+          stored.take(start..<start + operation.bytes.count, from: readable)
+        } else {
+          store(operation.bytes, segment, offset, kept)
+        }
       } else {
         unsynced.append((operation.segment, operation.offset, operation.bytes))
       }
@@ -343,9 +352,9 @@ public final class FlashMedium {
       switch operation.lie {
       case .nothing, .misdirected: return
       case .forgotten(let tear): store(zeros, operation.segment, 0, tear)
-      case nil: store(zeros, operation.segment, 0, .everything)
+      case nil: stored.clear(range(operation.segment))
       }
-      write(zeros, operation.segment, 0)
+      readable.clear(range(operation.segment))
     case .sync: break
     }
   }
@@ -376,7 +385,7 @@ public final class FlashMedium {
     if lie != nil { return nil }
     for (segment, offset, count) in unstored {
       let start = segment * geometry.segmentBytes + offset
-      readable.replaceSubrange(start..<start + count, with: stored[start..<start + count])
+      readable.take(start..<start + count, from: stored)
     }
     unstored = []
     unsynced = []
