@@ -220,7 +220,7 @@ public struct RingCache: ~Copyable {
   }
 
   /// The vertex whose id begins with `prefix` came again after it was overwritten, and is not asked for again. O(1).
-  public mutating func letPass(prefix: UInt64) {
+  mutating func markOverwritten(prefix: UInt64) {
     overwritten[mark(prefix)] = prefix
     isFrontierStale = isFrontierStale || lackingCount > 0
   }

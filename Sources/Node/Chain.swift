@@ -131,11 +131,7 @@ extension LightNode where Flash: ~Copyable {
     }
     if ring.isPast(id.prefix, at: record.sequence, of: record.author.prefix) {
       mesh.counters.duplicateVertices += 1
-      if gossip.forget(id.prefix) {
-        ring.letPass(prefix: id.prefix)
-      } else {
-        gossip.heardDuplicate(from: member, in: &mesh)
-      }
+      if !gossip.forget(id.prefix) { gossip.heardDuplicate(from: member, in: &mesh) }
       return
     }
     guard gossip.takeCheck(for: member, in: &mesh, at: now) else { return }
