@@ -137,31 +137,26 @@ extension RingCache {
     if let row = frontier.index(of: author) { frontier.exclude(epoch, row) }
   }
 
-  /// Whether a vertex that is not here was, or need not come any more: its author's chain is known beyond it, nobody has
-  /// said that it is gone, and no vertex here lacks it (or it is no newer than one of that author that was overwritten, then
-  /// whatever lacks it is told). A ring that took such vertices again would overwrite newer ones with them and tell others,
-  /// and old ones would go round for ever. O(log authors), O(slots) while vertices lack parents.
+  /// Whether a vertex that is not here is older than one of its author that was overwritten. Whatever lacks it is told that
+  /// it is gone. A ring that took such vertices again would overwrite newer ones with them and tell others, and old ones
+  /// would go round for ever. O(log authors), O(slots) when it is past and vertices lack parents.
   public mutating func isPast(_ id: UInt64, at sequence: Sequence, of author: UInt64) -> Bool {
-    guard let row = frontier.index(of: author), !frontier[row].reached.lacks(id, at: sequence), !isBuried(prefix: id)
-    else { return false }
-    guard isLacked(prefix: id) else { return true }
-    guard sequence <= frontier[row].overwritten else { return false }
-    markOverwritten(prefix: id)
+    guard let row = frontier.index(of: author), sequence <= frontier[row].overwritten else { return false }
+    // Only a parent's id is sure to be right before its signature is verified.
+    if isLacked(prefix: id) {
+      overwritten[mark(id)] = id
+      isFrontierStale = true
+    }
     return true
   }
 
-  /// Whether a vertex here lacks the one whose id begins with `prefix`.
   private func isLacked(prefix: UInt64) -> Bool {
     guard lackingCount > 0 else { return false }
+    var isLacked = false
     for position in 0..<capacity where slots[position].isLacking {
-      var (bit, isLacked): (UInt16, Bool) = (1, false)
-      forEachParent(of: position) { parent in
-        if parent.prefix == prefix && slots[position].lackedParents & bit != 0 { isLacked = true }
-        bit <<= 1
-      }
-      if isLacked { return true }
+      forEachParent(of: position) { isLacked = isLacked || $0.prefix == prefix }
     }
-    return false
+    return isLacked
   }
 
   /// Calls `body` with the authors of a range that have reached anything, ascending. Refresh the digest before.

@@ -205,20 +205,29 @@ extension Town {
     let passed = (simulation.now - residents[number].sentAt).microseconds / 1_000_000
     guard passed >= 60 else { return }
     let rate = (sent - residents[number].sentBytes) / Int(passed)
+    let before = residents[number].trafficFigures
     (residents[number].sentBytes, residents[number].sentAt) = (sent, simulation.now)
+    residents[number].trafficFigures = Self.trafficFigures.map { figures[$0] ?? 0 }
     looked(.traffic)
     if rate > bytesPerNodeSecondMax {
-      let what = [
-        "node.up_ms", "traffic.sent", "mesh.relayed_bytes", "shards.leaf_frames_sent", "shards.served", "dag.made",
-        "dag.vertices_sent", "dag.vertex_bytes_sent", "dag.control_bytes_sent", "dag.reconciliations",
-        "dag.offered",
-        "dag.gone", "bundles.made", "bundles.failed", "bundles.repaired", "repair.requested", "store.restoring",
-      ].map { "\($0) \(figures[$0] ?? 0)" }.joined(separator: ", ")
+      // A node that was started meanwhile counts from nothing.
+      let what = Self.trafficFigures.enumerated().map { index, name in
+        let (now, before) = (residents[number].trafficFigures[index], before.isEmpty ? 0 : before[index])
+        return "\(name) \(now >= before ? now - before : now)"
+      }.joined(separator: ", ")
       find(
         .traffic, number,
-        "has sent \(rate) B/s over \(passed) s, more than \(bytesPerNodeSecondMax); \(what)")
+        "has sent \(rate) B/s over \(passed) s, more than \(bytesPerNodeSecondMax); meanwhile \(what)")
     }
   }
+
+  /// What says where traffic comes from.
+  private static let trafficFigures = [
+    "node.up_ms", "traffic.sent", "mesh.relayed_bytes", "shards.leaf_frames_sent", "shards.served",
+    "dag.made", "dag.heard", "dag.vertices_sent", "dag.vertex_bytes_sent", "dag.control_bytes_sent",
+    "dag.reconciliations",
+    "dag.offered", "dag.gone", "bundles.made", "bundles.failed", "bundles.repaired", "repair.requested",
+  ]
 
   /// What everybody writes passes every node, and who reads asks everybody: a town that does more than one of that a second
   /// may send more.

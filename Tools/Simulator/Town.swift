@@ -27,6 +27,8 @@ struct Resident {
   var sentBytes = 0
   /// See `sentBytes`.
   var sentAt = Instant.zero
+  /// What it counted then, in the order of `Town.trafficFigures`.
+  var trafficFigures: [UInt64] = []
   /// Bytes that were ever appended to its card before its last start.
   var kind: Hostility?
 }
@@ -220,6 +222,7 @@ public final class Town: SimulationObserver {
     guard !simulation.nodes[number].isOn, !residents[number].isGone else { return }
     residents[number].returnsAt = .never
     (residents[number].sentAt, residents[number].sentBytes) = (simulation.now, simulation.nodes[number].sentBytes)
+    residents[number].trafficFigures = []
     let island = simulation.network.islands[number]
     var peers = residents[number].peers
     for _ in 0..<16 where peers.count < 5 {
