@@ -19,6 +19,8 @@ public struct FullOptions: Sendable {
   public var port = 7180
   /// Connections at the same time.
   public var connectionsMax = 2_048
+  /// How long what was received is kept.
+  public var keptFor = Duration.seconds(183 * 86_400)
   /// Settings of the node by name, which win over the configuration file.
   public var settings: [(name: String, value: String)] = []
   /// The defaults.
@@ -40,7 +42,11 @@ public func runFullNode(home: String, _ options: FullOptions) async throws {
   let network = settings.network.withBytes { Network(name: $0) }
   let store = try AnalyticsStore(path: home + "/analytics.sqlite")
   let node = try NodeThread(home: home, settings: settings)
-  let gateway = try Gateway(home: home, network: network, store: store, logger: logger)
+  let path = Array(home.utf8)
+  guard let folder = Home(option: path.span.bytes) else { throw WrongSetting(description: "no home") }
+  let ownKey = SecretKey(seed: try KeyFile.load(folder)).publicKey
+  let gateway = try Gateway(
+    home: home, network: network, ownKey: ownKey, store: store, keptFor: options.keptFor, logger: logger)
   let server = Application(
     router: Routes(gateway: gateway).router(),
     server: .http1(

@@ -42,7 +42,13 @@ public final class Gateway: Service {
   public let events = EventHub()
   private let submissions: NodeLink
   private let questions: NodeLink
+  /// As long as the table of what is on its way, at most.
   private let progress: AsyncStream<BundleProgress>
+  private let vertices: AsyncStream<[UInt8]>
+  private let ownKey: NodeID
+  private let keptFor: Duration
+  /// Repair requests.
+  public let repairs = RepairRequests()
   private let logger: Logger
 
   private struct State {
@@ -56,11 +62,17 @@ public final class Gateway: Service {
   private static let openMax = 60_000
 
   /// A gateway to the node of `home`.
-  public init(home: String, network: Network, store: AnalyticsStore, logger: Logger) throws {
+  public init(
+    home: String, network: Network, ownKey: NodeID, store: AnalyticsStore, keptFor: Duration, logger: Logger
+  ) throws {
     (self.network, self.store, self.logger) = (network, store, logger)
+    (self.ownKey, self.keptFor) = (ownKey, keptFor)
+    // More than the ring of the node holds would be told too late to matter.
+    let (heard, heardSource) = AsyncStream.makeStream(of: [UInt8].self, bufferingPolicy: .bufferingNewest(16_384))
+    vertices = heard
     let (stream, source) = AsyncStream.makeStream(of: BundleProgress.self)
     progress = stream
-    submissions = try NodeLink(home: home, onProgress: { source.yield($0) }, onVertex: { _ in })
+    submissions = try NodeLink(home: home, onProgress: { source.yield($0) }, onVertex: { heardSource.yield($0) })
     questions = try NodeLink(home: home)
   }
 
@@ -73,6 +85,8 @@ public final class Gateway: Service {
     questions.start {}
     try await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask { try await self.follow() }
+      group.addTask { try await self.listen() }
+      group.addTask { try await self.expire() }
       group.addTask {
         try await self.recover()
         self.state.withLock { $0.isReady = true }
@@ -110,7 +124,7 @@ public final class Gateway: Service {
     guard state.withLock({ $0.isReady && $0.open.count < Self.openMax }) else { throw SubmitRefusal.busy }
     let areNew: [Bool]
     do {
-      areNew = try await store.insert(transactions, isOwn: true)
+      areNew = try await store.insert(transactions, origin: .submitted)
     } catch let error as SequenceUsed {
       throw SubmitRefusal.sequenceUsed(index: error.index, by: error.by)
     }
@@ -145,11 +159,11 @@ public final class Gateway: Service {
     events.publish(toSubmit.map { Self.event($0) })
   }
 
-  private static func event(_ transaction: SignedTransaction) -> Event {
+  private static func event(_ transaction: SignedTransaction, state: String = "accepted") -> Event {
     Event(
       kind: .transaction, accounts: [transaction.author] + (transaction.receiver.map { [$0] } ?? []),
       json: """
-        {"id":"\(transaction.id.hexadecimal)","state":"accepted","kind":"\(transaction.kindName)",\
+        {"id":"\(transaction.id.hexadecimal)","state":"\(state)","kind":"\(transaction.kindName)",\
         "author":"\(transaction.author.keyText)"}
         """)
   }
@@ -224,6 +238,88 @@ public final class Gateway: Service {
     default:
       let reasons = await submissions.submit([transaction.record])
       state.withLock { $0.open[transaction.id] = reasons == [nil] ? true : nil }
+    }
+  }
+
+  // MARK: What others do
+
+  /// Keeps transactions of other nodes that come in vertices, and tells repair acknowledgements.
+  private func listen() async throws {
+    for await vertex in vertices {
+      guard let record = try? RecordView(vertex.span.bytes), let view = try? VertexView(record.body) else {
+        continue
+      }
+      let isOwn = record.author == ownKey
+      var (items, heard, said) = (view.allItems, [SignedTransaction](), [Event]())
+      while let item = items.next() {
+        guard item.tag == .transaction else { continue }
+        if let inner = try? RecordView(item.content), inner.kind == .repairAcknowledgement,
+          let word = try? RepairAcknowledgement(inner.body), network.isSigned(inner)
+        {
+          said.append(
+            Event(
+              kind: .repairAcknowledgement, accounts: [],
+              json: """
+                {"target":"\(word.target.hexadecimal)","bundle":"\(word.bundle.hexadecimal)",\
+                "holder":"\(inner.author.keyText)"}
+                """))
+        } else if !isOwn {
+          let bytes = unsafe item.content.withUnsafeBytes { unsafe Array($0) }
+          if let transaction = try? SignedTransaction(bytes, in: network), transaction.isSigned {
+            heard.append(transaction)
+          }
+        }
+      }
+      if !heard.isEmpty {
+        let areNew = try await store.insert(heard, origin: .heard)
+        said += zip(heard, areNew).filter { $1 }.map { Self.event($0.0, state: "heard") }
+        wake(heard.map { $0.id })
+      }
+      events.publish(said)
+    }
+  }
+
+  /// Lets go of what is older than it is kept, a slice at a time.
+  private func expire() async throws {
+    while true {
+      try await Task.sleep(for: min(keptFor, .seconds(60)))
+      let limit = Int64((Date().timeIntervalSince1970 - Double(keptFor.components.seconds)) * 1_000)
+      while try await store.expire(before: limit, limit: 500) > 0 { try await Task.sleep(for: .milliseconds(20)) }
+    }
+  }
+
+  /// Starts to bring a transaction back from whoever holds shards of it. Nil when too many are being brought back.
+  public func repair(_ id: Digest, for requester: String) -> RepairRequests.Entry? {
+    guard let entry = repairs.begin(id, requester) else { return nil }
+    Task {
+      let outcome: RepairRequests.Outcome
+      do {
+        outcome = try await bringBack(id)
+      } catch {
+        outcome = .failed
+      }
+      repairs.end(entry.id, outcome)
+      wake([id])
+    }
+    return entry
+  }
+
+  private func bringBack(_ id: Digest) async throws -> RepairRequests.Outcome {
+    if try await store.transaction(id) != nil { return .acknowledged }
+    switch await questions.get(id) {
+    case .retrieved(let bundle, _, let record):
+      guard let transaction = try? SignedTransaction(record, in: network), transaction.id == id,
+        transaction.isSigned
+      else { return .failed }
+      _ = try await store.insert([transaction], origin: .repaired)
+      guard !bundle.isZero else { return .acknowledged }
+      try await store.advance(
+        BundleProgress(
+          bundle: bundle, stage: .durable, redundancy: Redundancy(dataShards: 1, shards: 1), holders: [],
+          transactions: [id]))
+      return .acknowledged
+    case .failed(.notFound): return .notFound
+    default: return .failed
     }
   }
 

@@ -20,6 +20,8 @@ struct Run: AsyncParsableCommand {
   var home: String?
   @ArgumentParser.Option(help: "Where HTTP listens (default: $HOTARU_HTTP, else 127.0.0.1:7180).")
   var http: String?
+  @ArgumentParser.Option(help: "For how many seconds what was received is kept (default: 183 days).")
+  var keepSeconds: Int?
   @ArgumentParser.Option(name: .customLong("set"), help: "NAME=VALUE, a setting of hotaru.conf; several times.")
   var settings: [String] = []
 
@@ -32,6 +34,10 @@ struct Run: AsyncParsableCommand {
         throw ValidationError("--http: expected ADDRESS:PORT")
       }
       (options.address, options.port) = (String(address[..<colon]), port)
+    }
+    if let keepSeconds {
+      guard keepSeconds > 0 else { throw ValidationError("--keep-seconds: expected more than 0") }
+      options.keptFor = .seconds(keepSeconds)
     }
     options.settings = try settings.map {
       guard let equals = $0.firstIndex(of: "=") else { throw ValidationError("--set: expected NAME=VALUE") }

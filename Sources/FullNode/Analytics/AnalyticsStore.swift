@@ -9,6 +9,16 @@ import GRDB
 import Synchronization
 import Wire
 
+/// How a transaction came here.
+public enum Origin: Int, Sendable {
+  /// In a vertex of another node.
+  case heard = 0
+  /// Over this node's API.
+  case submitted = 1
+  /// Made again from shards, for a repair request.
+  case repaired = 2
+}
+
 /// A transaction that is kept here.
 public struct StoredTransaction: Sendable {
   /// Its order of arrival.
@@ -23,6 +33,8 @@ public struct StoredTransaction: Sendable {
   public let stage: BundleStage?
   /// Who has signed for a shard of it.
   public let holders: [NodeID]
+  /// How it came.
+  public let origin: Origin
 }
 
 /// Another transaction has the author's sequence number.
@@ -59,11 +71,12 @@ public final class AnalyticsStore: Sendable {
           number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, stage INTEGER NOT NULL, holders BLOB NOT NULL);
         CREATE TABLE IF NOT EXISTS "transaction" (
           number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, author BLOB NOT NULL, sequence INTEGER NOT NULL,
-          receiver BLOB, received INTEGER NOT NULL, record BLOB NOT NULL, bundle INTEGER, isOwn INTEGER NOT NULL);
+          receiver BLOB, received INTEGER NOT NULL, record BLOB NOT NULL, bundle INTEGER, origin INTEGER NOT NULL);
         CREATE UNIQUE INDEX IF NOT EXISTS by_sequence ON "transaction" (author, sequence);
         CREATE INDEX IF NOT EXISTS by_author ON "transaction" (author, number);
         CREATE INDEX IF NOT EXISTS by_receiver ON "transaction" (receiver, number) WHERE receiver IS NOT NULL;
-        CREATE INDEX IF NOT EXISTS not_durable ON "transaction" (number) WHERE bundle IS NULL AND isOwn = 1;
+        CREATE INDEX IF NOT EXISTS by_bundle ON "transaction" (bundle) WHERE bundle IS NOT NULL;
+        CREATE INDEX IF NOT EXISTS not_durable ON "transaction" (number) WHERE bundle IS NULL AND origin = 1;
         """)
   }
 
@@ -125,12 +138,12 @@ public final class AnalyticsStore: Sendable {
   }
 
   /// Takes all of them or none. For each: whether it is new. Throws `SequenceUsed`.
-  public func insert(_ transactions: [SignedTransaction], isOwn: Bool) async throws -> [Bool] {
+  public func insert(_ transactions: [SignedTransaction], origin: Origin) async throws -> [Bool] {
     let now = Int64(Date().timeIntervalSince1970 * 1_000)
     return try await write { database in
       let insert = try database.cachedStatement(
         sql: """
-          INSERT INTO "transaction" (id, author, sequence, receiver, received, record, isOwn)
+          INSERT INTO "transaction" (id, author, sequence, receiver, received, record, origin)
           VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
           """)
       return try transactions.enumerated().map { index, transaction in
@@ -138,13 +151,13 @@ public final class AnalyticsStore: Sendable {
           arguments: [
             Data(transaction.id.array), Data(transaction.author.array),
             Int64(bitPattern: transaction.sequence.rawValue), transaction.receiver.map { Data($0.array) }, now,
-            Data(transaction.record), isOwn,
+            Data(transaction.record), origin.rawValue,
           ])
         if database.changesCount > 0 { return true }
         let other = try Data.fetchOne(
           database, sql: #"SELECT id FROM "transaction" WHERE author = ? AND sequence = ?"#,
           arguments: [Data(transaction.author.array), Int64(bitPattern: transaction.sequence.rawValue)])
-        if let other, isOwn, Digest([UInt8](other).span.bytes) != transaction.id {
+        if let other, origin == .submitted, Digest([UInt8](other).span.bytes) != transaction.id {
           throw SequenceUsed(index: index, by: Digest([UInt8](other).span.bytes))
         }
         return false
@@ -169,10 +182,32 @@ public final class AnalyticsStore: Sendable {
     }
   }
 
+  /// Lets go of at most `limit` of the oldest transactions that came before `milliseconds` (since 1970). Returns how many.
+  /// A slice is small, so nobody who submits waits longer for it than for another submitter.
+  public func expire(before milliseconds: Int64, limit: Int) async throws -> Int {
+    try await write { database in
+      // The numbers rise with the time of arrival: the oldest are the first rows.
+      try database.execute(
+        sql: """
+          DELETE FROM "transaction" WHERE number IN (
+            SELECT number FROM (SELECT number, received FROM "transaction" ORDER BY number LIMIT ?1) WHERE received < ?2)
+          """, arguments: [limit, milliseconds])
+      let count = database.changesCount
+      if count > 0 {
+        try database.execute(
+          sql: """
+            DELETE FROM bundle WHERE number IN (SELECT number FROM bundle ORDER BY number LIMIT ?1)
+              AND NOT EXISTS (SELECT 1 FROM "transaction" t WHERE t.bundle = bundle.number)
+            """, arguments: [limit])
+      }
+      return count
+    }
+  }
+
   // MARK: Reading
 
   private static let columns = """
-    SELECT t.number, t.record, t.received, b.id AS bundle, b.stage, b.holders
+    SELECT t.number, t.record, t.received, t.origin, b.id AS bundle, b.stage, b.holders
     FROM "transaction" t LEFT JOIN bundle b ON b.number = t.bundle
     """
 
@@ -182,7 +217,8 @@ public final class AnalyticsStore: Sendable {
       number: row["number"], record: [UInt8](row["record"] as Data), receivedMilliseconds: row["received"],
       bundle: (row["bundle"] as Data?).map { Digest([UInt8]($0).span.bytes) },
       stage: (row["stage"] as Int?).flatMap { BundleStage(rawValue: UInt8($0)) },
-      holders: stride(from: 0, to: holders.count, by: 32).map { Digest(Array(holders[$0..<$0 + 32]).span.bytes) })
+      holders: stride(from: 0, to: holders.count, by: 32).map { Digest(Array(holders[$0..<$0 + 32]).span.bytes) },
+      origin: Origin(rawValue: row["origin"]) ?? .heard)
   }
 
   /// The transaction `id`, or nil.
@@ -235,7 +271,7 @@ public final class AnalyticsStore: Sendable {
     try await pool.read { database in
       try Row.fetchAll(
         database,
-        sql: Self.columns + " WHERE t.bundle IS NULL AND t.isOwn = 1 AND t.number > ? ORDER BY t.number LIMIT ?",
+        sql: Self.columns + " WHERE t.bundle IS NULL AND t.origin = 1 AND t.number > ? ORDER BY t.number LIMIT ?",
         arguments: [after, limit]
       ).map(Self.stored)
     }

@@ -8,6 +8,10 @@ import NIOCore
 import Wire
 
 private struct Submitted: Decodable { let record: String }
+private struct WantedTransaction: Decodable {
+  let tx_id: String
+  let requester: String
+}
 private struct SubmittedBatch: Decodable { let transactions: [Submitted] }
 
 /// The routes.
@@ -36,6 +40,13 @@ public struct Routes: Sendable {
       try await history(request, context.parameters.get("key"))
     }
     router.get("/v1/bundles/:id") { _, context in try await bundle(Self.digest(context.parameters.get("id"))) }
+    router.post("/v1/repair_requests") { request, _ in try await repair(request) }
+    router.get("/v1/repair_requests/:id") { _, context in
+      guard let entry = gateway.repairs.entry(context.parameters.get("id") ?? "") else {
+        throw Problem(status: .notFound, type: "not-found", detail: "this node does not know the repair request")
+      }
+      return Self.json(.ok, Self.text(entry))
+    }
     router.get("/v1/events") { request, _ in try events(request) }
     router.get("/healthz") { _, _ in Self.json(.ok, #"{"status":"ok"}"#) }
     router.get("/readyz") { _, _ in
@@ -171,6 +182,24 @@ public struct Routes: Sendable {
     }
   }
 
+  private func repair(_ request: Request) async throws -> Response {
+    let body = try await body(request, upTo: 4_096)
+    guard let wanted = try? JSONDecoder().decode(WantedTransaction.self, from: Data(body.readableBytesView)),
+      wanted.requester.utf8.count <= 128
+    else { throw Self.invalid(#"expected {"tx_id": "…", "requester": "at most 128 bytes"}"#) }
+    guard let entry = try gateway.repair(Self.digest(wanted.tx_id), for: wanted.requester) else {
+      throw Self.notReady
+    }
+    return Self.json(.accepted, Self.text(entry))
+  }
+
+  private static func text(_ entry: RepairRequests.Entry) -> String {
+    """
+    {"id":"\(entry.id)","tx_id":"\(entry.transaction.hexadecimal)","requester":\(FullNode.json(entry.requester)),\
+    "state":"\(entry.outcome.rawValue)"}
+    """
+  }
+
   // MARK: Out
 
   private func text(_ stored: StoredTransaction) -> String {
@@ -189,6 +218,7 @@ public struct Routes: Sendable {
     }
     let holders = stored.holders.map { "\"\($0.keyText)\"" }.joined(separator: ",")
     text += #","bundle":\#(stored.bundle.map { "\"\($0.hexadecimal)\"" } ?? "null"),"holders":[\#(holders)]"#
+    text += #","repaired":\#(stored.origin == .repaired)"#
     return text + #","record":"\#(stored.record.hexadecimal)"}"#
   }
 
