@@ -60,7 +60,7 @@ let fullTargets: [Target] = [
       .product(name: "GRDB", package: "GRDB.swift"),
       .product(name: "Logging", package: "swift-log"),
       .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
-    ], swiftSettings: ordinary),
+    ], exclude: ["README.md"], swiftSettings: ordinary),
   .executableTarget(
     name: "hotaru-full",
     dependencies: [

@@ -5,8 +5,10 @@ import Foundation
 import Host
 import Hummingbird
 import HummingbirdCore
+import HummingbirdTLS
 import Identity
 import Logging
+import NIOSSL
 import Node
 import ServiceLifecycle
 import Wire
@@ -19,6 +21,8 @@ public struct FullOptions: Sendable {
   public var port = 7180
   /// Connections at the same time.
   public var connectionsMax = 2_048
+  /// PEM files of the certificate's chain and its key; without, HTTP is plain.
+  public var tls: (certificate: String, key: String)?
   /// How long what was received is kept.
   public var keptFor = Duration.seconds(183 * 86_400)
   /// Settings of the node by name, which win over the configuration file.
@@ -47,13 +51,20 @@ public func runFullNode(home: String, _ options: FullOptions) async throws {
   let ownKey = SecretKey(seed: try KeyFile.load(folder)).publicKey
   let gateway = try Gateway(
     home: home, network: network, ownKey: ownKey, store: store, keptFor: options.keptFor, logger: logger)
+  let tokens = try Tokens(home: home)
+  guard !tokens.entries.isEmpty || ["127.0.0.1", "::1", "localhost"].contains(options.address) else {
+    throw WrongSetting(
+      description: "without tokens only this machine may be served: make one with hotaru-full token add")
+  }
+  let plain = HTTPServerBuilder.http1(
+    configuration: .init(
+      idleTimeout: .seconds(60),
+      httpDecoderConfiguration: .init(
+        maxHeaderFieldSize: 8 << 10, maxHeaderListSize: 16 << 10, maxHeaderFieldCount: 64)))
   let server = Application(
-    router: Routes(gateway: gateway).router(),
-    server: .http1(
-      configuration: .init(
-        idleTimeout: .seconds(60),
-        httpDecoderConfiguration: .init(
-          maxHeaderFieldSize: 8 << 10, maxHeaderListSize: 16 << 10, maxHeaderFieldCount: 64))),
+    router: Routes(gateway: gateway, tokens: tokens).router(),
+    server: try options.tls.map { try .tls(plain, tlsConfiguration: tlsConfiguration($0.certificate, $0.key)) }
+      ?? plain,
     configuration: ApplicationConfiguration(
       address: .hostname(options.address, port: options.port),
       availableConnectionsDelegate: MaximumAvailableConnections(options.connectionsMax)),
@@ -62,6 +73,14 @@ public func runFullNode(home: String, _ options: FullOptions) async throws {
     services: [node, gateway, server], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
   configuration.maximumGracefulShutdownDuration = .seconds(30)
   try await ServiceGroup(configuration: configuration).run()
+}
+
+private func tlsConfiguration(_ certificate: String, _ key: String) throws -> TLSConfiguration {
+  var configuration = TLSConfiguration.makeServerConfiguration(
+    certificateChain: try NIOSSLCertificate.fromPEMFile(certificate).map { .certificate($0) },
+    privateKey: .privateKey(try NIOSSLPrivateKey(file: key, format: .pem)))
+  configuration.minimumTLSVersion = .tlsv12
+  return configuration
 }
 
 private func settings(home: String, _ options: FullOptions) throws -> Settings {

@@ -9,8 +9,13 @@ import Wire
 
 private struct Submitted: Decodable { let record: String }
 private struct WantedTransaction: Decodable {
-  let tx_id: String
+  let transaction: String
   let requester: String
+
+  enum CodingKeys: String, CodingKey {
+    case transaction = "tx_id"
+    case requester
+  }
 }
 private struct SubmittedBatch: Decodable { let transactions: [Submitted] }
 
@@ -23,14 +28,16 @@ public struct Routes: Sendable {
   private static let bodyTimeout = Duration.seconds(20)
   private static let waitMax = 30.0
   let gateway: Gateway
+  private let tokens: Tokens
 
-  /// Routes to `gateway`.
-  public init(gateway: Gateway) { self.gateway = gateway }
+  /// Routes to `gateway` for who has one of `tokens`.
+  public init(gateway: Gateway, tokens: Tokens) { (self.gateway, self.tokens) = (gateway, tokens) }
 
   /// All of them.
   public func router() -> Router<BasicRequestContext> {
     let router = Router(context: BasicRequestContext.self)
     router.add(middleware: ProblemMiddleware())
+    router.add(middleware: AccessMiddleware(tokens))
     router.post("/v1/transactions") { request, _ in try await submit(request) }
     router.post("/v1/transactions:batch") { request, _ in try await submitBatch(request) }
     router.get("/v1/transactions/:id") { request, context in
@@ -187,7 +194,7 @@ public struct Routes: Sendable {
     guard let wanted = try? JSONDecoder().decode(WantedTransaction.self, from: Data(body.readableBytesView)),
       wanted.requester.utf8.count <= 128
     else { throw Self.invalid(#"expected {"tx_id": "…", "requester": "at most 128 bytes"}"#) }
-    guard let entry = try gateway.repair(Self.digest(wanted.tx_id), for: wanted.requester) else {
+    guard let entry = try gateway.repair(Self.digest(wanted.transaction), for: wanted.requester) else {
       throw Self.notReady
     }
     return Self.json(.accepted, Self.text(entry))
