@@ -103,7 +103,9 @@ struct AccessMiddleware<Context: RequestContext>: RouterMiddleware {
     guard !scopes.isEmpty, request.uri.path != "/healthz", request.uri.path != "/readyz" else {
       return try await next(request, context)
     }
-    let needed: Scope = request.uri.path.hasPrefix("/v1/transactions") && request.method == .post ? .submit : .read
+    let needed: Scope =
+      request.uri.path == "/metrics"
+      ? .operate : request.uri.path.hasPrefix("/v1/transactions") && request.method == .post ? .submit : .read
     let words = request.headers[.authorization]?.split(separator: " ") ?? []
     guard words.count == 2, words[0].lowercased() == "bearer", let allowed = scopes[Tokens.hash(String(words[1]))]
     else { throw Problem(status: .unauthorized, type: "token", detail: "a bearer token of this node is needed") }

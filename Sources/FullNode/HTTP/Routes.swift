@@ -55,6 +55,7 @@ public struct Routes: Sendable {
       return Self.json(.ok, Self.text(entry))
     }
     router.get("/v1/events") { request, _ in try events(request) }
+    router.get("/metrics") { _, _ in try await metrics() }
     router.get("/healthz") { _, _ in Self.json(.ok, #"{"status":"ok"}"#) }
     router.get("/readyz") { _, _ in
       guard gateway.isReady else { throw Self.notReady }
@@ -275,6 +276,20 @@ public struct Routes: Sendable {
     return Self.json(
       .ok,
       #"{"id":"\#(id.hexadecimal)","state":"\#(bundle.stage)","holders":[\#(holders)],"transactions":[\#(ids)]}"#)
+  }
+
+  /// The node's figures, as `hotaru status` has them.
+  ///
+  /// - Source: Prometheus' text format, version 0.0.4.
+  private func metrics() async throws -> Response {
+    guard let figures = await gateway.figures() else { throw Self.notReady }
+    let text = figures.sorted { $0.key < $1.key }.map { name, value in
+      let name = "hotaru_" + String(name.map { $0.isLetter || $0.isNumber ? $0 : "_" })
+      return "# TYPE \(name) untyped\n\(name) \(value)\n"
+    }
+    return Response(
+      status: .ok, headers: [.contentType: "text/plain; version=0.0.4"],
+      body: ResponseBody(byteBuffer: ByteBuffer(string: text.joined())))
   }
 
   // MARK: Events
