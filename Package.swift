@@ -36,9 +36,42 @@ func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Reso
     swiftSettings: libc + [.enableExperimentalFeature("Lifetimes")])
 }
 
+/// The full node and its packages are in the manifest only when they are asked for (`make full`): the light node
+/// rests on nothing, and `swift build` fetches nothing.
+let isFull = Context.environment["HOTARU_FULL"] == "1"
+
+let fullProducts: [Product] = [.executable(name: "hotaru-full", targets: ["hotaru-full"])]
+
+let fullPackages: [Package.Dependency] = [
+  .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+  .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+  .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+  .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+  .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+]
+
+let fullTargets: [Target] = [
+  .target(
+    name: "FullNode",
+    dependencies: [
+      "Wire", "Identity", "Node", "Host", "Client", "CLinux",
+      .product(name: "Hummingbird", package: "hummingbird"),
+      .product(name: "HummingbirdTLS", package: "hummingbird"),
+      .product(name: "GRDB", package: "GRDB.swift"),
+      .product(name: "Logging", package: "swift-log"),
+      .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+    ], exclude: ["README.md"], swiftSettings: ordinary),
+  .executableTarget(
+    name: "hotaru-full",
+    dependencies: [
+      "Wire", "Host", "FullNode", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+    ], swiftSettings: ordinary),
+]
+
 let package = Package(
   name: "hotaru",
-  products: [.executable(name: "hotaru", targets: ["hotaru"])],
+  products: [.executable(name: "hotaru", targets: ["hotaru"])] + (isFull ? fullProducts : []),
+  dependencies: isFull ? fullPackages : [],
   targets: [
     .systemLibrary(name: "CChecksum", path: "Sources/System/CChecksum"),
     .systemLibrary(name: "CSodium", path: "Sources/System/CSodium"),
@@ -73,5 +106,5 @@ let package = Package(
     tests("Node", ["Wire", "Identity", "DAG", "Store", "Mesh", "Node", "FlashEmulator"]),
     tests("Client", ["Client"]),
     tests("Simulator", ["Wire", "Identity", "Store", "Node", "FlashEmulator", "Simulator"]),
-  ]
+  ] + (isFull ? fullTargets : [])
 )

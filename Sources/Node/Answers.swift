@@ -81,6 +81,11 @@ extension LightNode where Flash: ~Copyable {
     case .exportBundle: startBundleExport(view.content, request: view.request, client: client, at: now)
     case .list: startList(view.content, request: view.request, client: client, at: now)
     case .importItem: importItem(view.content, request: view.request, client: client, at: now)
+    #if !hasFeature(Embedded)
+      case .submitSigned: submitSigned(view.content, request: view.request, client: client, at: now)
+      case .follow: follow(request: view.request, client: client)
+    #endif
+    case .sequence: giveSequence(request: view.request, client: client, at: now)
     case .scrub:
       store.scrubNow()
       answer(Answer(type: .statusAnswer, client: client, request: view.request))
@@ -121,14 +126,17 @@ extension LightNode where Flash: ~Copyable {
       answers[(answerHead + index) % answers.count].isDone = true
     }
     bundler.forget(client: client)
+    unfollow(client)
     for slot in 0..<leaving.count where leaving[slot].isUsed {
       for index in 0..<leaving[slot].waiterCount {
         let position = slot * Limits.bundleTransactionsMax + index
         if leavingWaiters[position].client == client {
           leavingWaiters[position].isAnswered = true
+          if leavingWaiters[position].isReady { leaving[slot].readyCount -= 1 }
           leavingWaiters[position].isReady = false
         }
       }
+      if leaving[slot].waiterCount > 0 { freeLeavingWhenTold(slot) }
     }
     for index in 0..<accepts.count where accepts[index].client == client { accepts[index].isUsed = false }
     for row in 0..<retrievals.count
@@ -178,6 +186,9 @@ extension LightNode where Flash: ~Copyable {
     if let client = emitRetrieved(into: &writer, at: now) { return client }
     if let client = emitExported(into: &writer, at: now) { return client }
     if let client = emitListed(into: &writer) { return client }
+    #if !hasFeature(Embedded)
+      if let client = emitFollowed(into: &writer) { return client }
+    #endif
     while answerCount > 0, answers[answerHead].isDone {
       answerHead = (answerHead + 1) % answers.count
       answerCount -= 1
@@ -213,6 +224,11 @@ extension LightNode where Flash: ~Copyable {
       writer.bytes32(answer.transaction)
       return
     }
+    if answer.type == .sequenceAnswer {
+      ControlView.emitHead(.sequenceAnswer, request: answer.request, contentBytes: 16, into: &writer)
+      answer.transaction.withBytes { writer.bytes($0.extracting(0..<16)) }
+      return
+    }
     ControlView.emitHead(
       .failed, request: answer.request, contentBytes: 3 + Int(answer.missingCount) * 8, into: &writer)
     FailureView.emitHead(answer.reason, found: answer.found, needed: answer.needed, into: &writer)
@@ -236,7 +252,7 @@ extension LightNode where Flash: ~Copyable {
         for shard in 0..<Int(entry.redundancy.shards) where entry.receiptMask & 1 << UInt8(shard) != 0 {
           HolderEntry(index: UInt8(shard), holder: entry.receipts[shard].holder).emit(into: &writer)
         }
-        if entry.isDone && leaving[slot].readyCount == 0 { freeLeaving(slot) }
+        freeLeavingWhenTold(slot)
         return waiter.client
       }
     }

@@ -45,7 +45,8 @@ extension LightNode where Flash: ~Copyable {
   mutating func signSelfRecord(askedBy asker: Int? = nil, at now: Instant) {
     var body = ByteWriter(scratch.mutableBytes(at: 0, count: Limits.nodeRecordBodyBytes))
     NodeRecordView.emit(
-      instance: configuration.instance, kind: .light, cell: mesh.cellNumber, capacityClass: capacityClass,
+      instance: configuration.instance, kind: configuration.kind, cell: mesh.cellNumber,
+      capacityClass: capacityClass,
       owner: configuration.owner, versions: (Limits.version, Limits.version), endpoints: endpoints,
       into: &body)
     emitOption(NodeRecordView.placeTag, configuration.place, into: &body)

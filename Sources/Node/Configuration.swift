@@ -29,6 +29,8 @@ public struct NodeConfiguration: BitwiseCopyable, Sendable {
   public var network: Network
   /// The network's secrets; none for an open one.
   public var secrets = NetworkSecrets()
+  /// What it is, for others to see.
+  public var kind = NodeKind.light
   /// Who is paid for what this node stores.
   public var owner: NodeID
   /// The town whose endorsements count here; zero for none.

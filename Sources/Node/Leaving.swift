@@ -74,6 +74,10 @@ struct Leaving: BitwiseCopyable {
   var certifiedCount = 0
   /// Waiters whose answer waits to be written.
   var readyCount = 0
+  /// How far the follower has been told; nil before the first time.
+  var toldStage: BundleStage?
+  /// It could not be placed.
+  var isAbandoned = false
   /// Nothing is placed from here: nothing is left but those answers, or it has come by hand and is looked at first.
   var isDone = false
   var lastRefusal = FailureReason.timeout
@@ -529,6 +533,7 @@ extension LightNode where Flash: ~Copyable {
 
   /// The bundle cannot be made durable: nothing of it stays behind, and whoever waits is told why.
   private mutating func abandon(_ slot: Int, at now: Instant) {
+    leaving[slot].isAbandoned = true
     statistics.bundlesFailed += 1
     if !leaving[slot].isRepair { releaseOwn(leaving[slot].bundle, at: now) }
     failIntake(slot, leaving[slot].lastRefusal)
@@ -553,7 +558,12 @@ extension LightNode where Flash: ~Copyable {
       }
     }
     leaving[slot].isDone = true
-    if leaving[slot].readyCount == 0 { freeLeaving(slot) }
+    freeLeavingWhenTold(slot)
+  }
+
+  /// Frees a slot that is kept only for what is to be told, when all is.
+  mutating func freeLeavingWhenTold(_ slot: Int) {
+    if leaving[slot].isDone, leaving[slot].readyCount == 0, stageToTell(slot) == nil { freeLeaving(slot) }
   }
 
   /// The slot can be used again.

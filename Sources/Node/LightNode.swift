@@ -11,6 +11,7 @@
 //   Searching   reading across cells
 //   Repair      bringing lost shards back
 //   Export      what a client carries away; Import: what it brings from elsewhere; Holdings: what others could give
+//   Following   everything that happens, for one client
 //   Idling      nothing to do
 //   Answers     what clients are told; Status: what they see
 
@@ -112,6 +113,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
 
   // Answers
   let clients: Table<Client>
+  var follower: Follower?
   let answers: Table<Answer>
   var answerHead = 0
   var answerCount = 0

@@ -48,8 +48,10 @@ public enum RequestNeed: BitwiseCopyable, Sendable {
       if kind == ArchiveKind.vertex.rawValue { self = .importVertex }
     default: break
     }
-    guard view.type == .submit else { return }
+    guard view.type == .submit || view.type == .submitSigned else { return }
     _ = try? content.u8()  // flags
+    if view.type == .submitSigned { self = .bundle }
+    guard view.type == .submit else { return }
     self = (try? content.u8()) == RecordKind.release.code ? .signature : .bundle
   }
 }
@@ -120,6 +122,18 @@ extension LightNode where Flash: ~Copyable {
     if flags.contains(.flush) { bundler.dueAt = now }
   }
 
+  /// A `sequence`: for a transaction that is signed elsewhere with this node's key. The sequence counts as used.
+  mutating func giveSequence(request: UInt32, client: UInt32, at now: Instant) {
+    guard canSign else { return fail(isCloned ? .cloned : .busy, request, client) }
+    let head = head(.transfer, at: now)
+    let content = Digest(filledBy: { (out: inout MutableRawSpan) in
+      var writer = ByteWriter(out.extracting(0..<32))
+      writer.u64(head.sequence.rawValue)
+      writer.u64(head.time.rawValue)
+    })
+    answer(Answer(type: .sequenceAnswer, client: client, request: request, transaction: content))
+  }
+
   /// A release that finds no room makes room: it is carried out and announced, not recorded.
   private mutating func letGoWithoutRoom(_ body: RawSpan, request: UInt32, client: UInt32, at now: Instant) {
     ownWord(.release, body, at: now)
@@ -128,7 +142,7 @@ extension LightNode where Flash: ~Copyable {
   }
 
   /// Takes the record that lies in the bundler's room.
-  private mutating func take(_ record: RawSpan, id: Digest, group: UInt32, waiter: Waiter, at now: Instant) {
+  mutating func take(_ record: RawSpan, id: Digest, group: UInt32, waiter: Waiter, at now: Instant) {
     bundler.commit(record.byteCount, id: id, group: group, waiter: waiter, at: now)
     if record.byteCount <= VertexBuilder.inlineBytesMax {
       addItem(.transaction, bytes: record.byteCount, at: now) { $0.bytes(record) }

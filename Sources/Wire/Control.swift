@@ -31,6 +31,14 @@
   public static let scrub = ControlType(code: 10)
   /// No content: the store empties what is worth it. Answered by the figures, as `status` is.
   public static let compact = ControlType(code: 11)
+  /// flags u8 (`SubmitFlags`: accepted and flush), record: a transaction that its author has signed. Whoever hands it in
+  /// has checked the signature.
+  public static let submitSigned = ControlType(code: 12)
+  /// No content: from now on this client is told every stage of the bundles that the node makes, and every vertex that
+  /// comes. One client at a time; `failed` with busy to another.
+  public static let follow = ControlType(code: 13)
+  /// No content: a sequence of the node's key that is not used for anything else, and the time.
+  public static let sequence = ControlType(code: 14)
 
   /// transaction id 32: recorded in the node's own log, survives its power cut.
   public static let accepted = ControlType(code: 129)
@@ -52,6 +60,12 @@
   public static let imported = ControlType(code: 137)
   /// `ListedView`.
   public static let listed = ControlType(code: 138)
+  /// `BundleProgressView`.
+  public static let bundleProgress = ControlType(code: 139)
+  /// A vertex's record.
+  public static let vertexCame = ControlType(code: 140)
+  /// sequence u64, time u64: as in a record's head.
+  public static let sequenceAnswer = ControlType(code: 141)
 }
 
 /// What the submitter of a transaction waits for.
@@ -184,6 +198,74 @@ public struct StoredView: ~Escapable {
     writer.bytes32(location.bundle)
     writer.u8(redundancy.dataShards)
     writer.u8(redundancy.shards)
+  }
+}
+
+/// How far a bundle is that this node makes.
+public enum BundleStage: UInt8, Comparable, BitwiseCopyable, Sendable {
+  /// Made; nobody is known to have it.
+  case closed = 1
+  /// Enough holders have signed for it.
+  case durable = 2
+  /// All have.
+  case full = 3
+  /// It cannot be placed and was let go; what is in the outbox comes in another bundle.
+  case abandoned = 4
+
+  /// Orders by how far it is.
+  @inlinable public static func < (left: BundleStage, right: BundleStage) -> Bool { left.rawValue < right.rawValue }
+}
+
+/// A bundle has come to a stage: bundle 32, stage u8, k u8, n u8, number of receipts u8, a `HolderEntry` for each, then
+/// the ids of its transactions, 32 each.
+public struct BundleProgressView: ~Escapable {
+  /// Which bundle.
+  public let bundle: Digest
+  /// How far it is.
+  public let stage: BundleStage
+  /// k and n.
+  public let redundancy: Redundancy
+  /// Number of receipts.
+  public let receiptCount: Int
+  private let entries: RawSpan
+  /// The ids, 32 B each.
+  public let transactions: RawSpan
+
+  /// Bytes before the receipts.
+  public static let headBytes = 36
+  /// Reads the content.
+  @_lifetime(copy content)
+  public init(_ content: RawSpan) throws(WireError) {
+    var reader = ByteReader(content)
+    bundle = try reader.bytes32()
+    guard let stage = BundleStage(rawValue: try reader.u8()) else { throw .badValue }
+    self.stage = stage
+    redundancy = Redundancy(dataShards: try reader.u8(), shards: try reader.u8())
+    guard redundancy.isValid else { throw .badValue }
+    receiptCount = Int(try reader.u8())
+    guard receiptCount <= Int(redundancy.shards) else { throw .tooLong }
+    entries = try reader.bytes(receiptCount * HolderEntry.byteCount)
+    guard reader.remaining % 32 == 0 else { throw .truncated }
+    guard reader.remaining / 32 <= Limits.bundleTransactionsMax else { throw .tooLong }
+    transactions = reader.rest()
+  }
+  /// Receipt `position`; nil out of bounds.
+  public func holder(_ position: Int) -> HolderEntry? {
+    guard position >= 0, position < receiptCount else { return nil }
+    var reader = ByteReader(
+      entries.extracting(position * HolderEntry.byteCount..<(position + 1) * HolderEntry.byteCount))
+    return try? HolderEntry(&reader)
+  }
+  /// Writes what comes before the receipts.
+  public static func emitHead(
+    _ bundle: Digest, _ stage: BundleStage, _ redundancy: Redundancy, receiptCount: Int,
+    into writer: inout ByteWriter
+  ) {
+    writer.bytes32(bundle)
+    writer.u8(stage.rawValue)
+    writer.u8(redundancy.dataShards)
+    writer.u8(redundancy.shards)
+    writer.u8(UInt8(receiptCount))
   }
 }
 

@@ -22,12 +22,16 @@ private let sendHelp: StaticString = """
   """
 
 /// Records a transfer.
-func sendCommand(_ arguments: Arguments) -> Int32 {
+func sendCommand(_ arguments: Arguments) -> Int32 { transferCommand(arguments, "send", help: sendHelp) }
+
+/// Records a transfer, or signs it only.
+func transferCommand(_ arguments: Arguments, _ name: StaticString, help: StaticString, signs: Bool = false) -> Int32
+{
   let (toCode, amountCode, memoCode, flushCode, durableCode): (Int32, Int32, Int32, Int32, Int32) = (
     300, 301, 302, 303, 304
   )
   var scanner = OptionScanner(
-    arguments, "send", help: sendHelp,
+    arguments, name, help: help,
     [
       .home, Option(toCode, "to", value: true), Option(amountCode, "amount", value: true),
       Option(memoCode, "memo", value: true), Option(flushCode, "flush"), Option(durableCode, "durable"),
@@ -57,6 +61,7 @@ func sendCommand(_ arguments: Arguments) -> Int32 {
   guard scanner.hasNoOperands() else { return 2 }
   guard let to else { return scanner.usage("--to KEY is missing") }
   guard let amount else { return scanner.usage("--amount N is missing") }
+  if signs { return printSigned(to: to, amount: amount, memo: memo, home: home) }
   guard var session = Session.open(home) else { return 1 }
   do throws(Trouble) {
     let answer = try submit(to: to, amount: amount, memo: memo, flags: flags, through: &session.client)

@@ -17,7 +17,7 @@ struct Command {
 
 /// Every command, in the order of `hotaru --help`.
 func withCommands<R>(_ body: (borrowing Span<Command>) -> R) -> R {
-  let commands: [17 of Command] = [
+  let commands: [18 of Command] = [
     Command(name: "init", summary: "make a key and a configuration file", run: initCommand),
     Command(name: "key", summary: "show, back up and restore the key; endorse a node", run: keyCommand),
     Command(name: "secret", summary: "make and change the network's secret", run: secretCommand),
@@ -25,6 +25,7 @@ func withCommands<R>(_ body: (borrowing Span<Command>) -> R) -> R {
     Command(name: "put", summary: "store a file in the mesh", run: putCommand),
     Command(name: "get", summary: "bring a file back, or show a transaction", run: getCommand),
     Command(name: "send", summary: "record a transfer", run: sendCommand),
+    Command(name: "sign", summary: "print a signed transfer, for a full node", run: signCommand),
     Command(name: "release", summary: "let go of a stored file", run: releaseCommand),
     Command(name: "renew", summary: "keep a stored file longer", run: renewCommand),
     Command(name: "export", summary: "write what the mesh has into a folder, to be carried", run: exportCommand),

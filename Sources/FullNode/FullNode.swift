@@ -1,0 +1,107 @@
+// The full node put together: the node's thread, the gateway, the server; they end in the opposite order, so that what is
+// answered is done.
+
+import Foundation
+import Host
+import Hummingbird
+import HummingbirdCore
+import HummingbirdTLS
+import Identity
+import Logging
+import NIOSSL
+import Node
+import ServiceLifecycle
+import Wire
+
+/// What a full node is told besides its home's configuration.
+public struct FullOptions: Sendable {
+  /// Where HTTP listens.
+  public var address = "127.0.0.1"
+  /// See `address`.
+  public var port = 7180
+  /// Connections at the same time.
+  public var connectionsMax = 2_048
+  /// PEM files of the certificate's chain and its key; without, HTTP is plain.
+  public var tls: (certificate: String, key: String)?
+  /// How long what was received is kept.
+  public var keptFor = Duration.seconds(183 * 86_400)
+  /// Settings of the node by name, which win over the configuration file.
+  public var settings: [(name: String, value: String)] = []
+  /// The defaults.
+  public init() {}
+}
+
+/// A configuration that cannot be.
+public struct WrongSetting: Error, CustomStringConvertible {
+  /// What is wrong.
+  public let description: String
+}
+
+/// Runs a full node in `home` until SIGTERM or SIGINT.
+public func runFullNode(home: String, _ options: FullOptions) async throws {
+  guard startCryptography() else { throw WrongSetting(description: "libsodium does not start") }
+  let settings = try settings(home: home, options)
+  var logger = Logger(label: "hotaru-full")
+  logger.logLevel = .notice
+  let network = settings.network.withBytes { Network(name: $0) }
+  let store = try AnalyticsStore(path: home + "/analytics.sqlite")
+  let node = try NodeThread(home: home, settings: settings)
+  let path = Array(home.utf8)
+  guard let folder = Home(option: path.span.bytes) else { throw WrongSetting(description: "no home") }
+  let ownKey = SecretKey(seed: try KeyFile.load(folder)).publicKey
+  let gateway = try Gateway(
+    home: home, network: network, ownKey: ownKey, store: store, keptFor: options.keptFor, logger: logger)
+  let tokens = try Tokens(home: home)
+  guard !tokens.entries.isEmpty || ["127.0.0.1", "::1", "localhost"].contains(options.address) else {
+    throw WrongSetting(
+      description: "without tokens only this machine may be served: make one with hotaru-full token add")
+  }
+  let plain = HTTPServerBuilder.http1(
+    configuration: .init(
+      idleTimeout: .seconds(60),
+      httpDecoderConfiguration: .init(
+        maxHeaderFieldSize: 8 << 10, maxHeaderListSize: 16 << 10, maxHeaderFieldCount: 64)))
+  let server = Application(
+    router: Routes(gateway: gateway, tokens: tokens).router(),
+    server: try options.tls.map { try .tls(plain, tlsConfiguration: tlsConfiguration($0.certificate, $0.key)) }
+      ?? plain,
+    configuration: ApplicationConfiguration(
+      address: .hostname(options.address, port: options.port),
+      availableConnectionsDelegate: MaximumAvailableConnections(options.connectionsMax)),
+    logger: logger)
+  var configuration = ServiceGroupConfiguration(
+    services: [node, gateway, server], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
+  configuration.maximumGracefulShutdownDuration = .seconds(30)
+  try await ServiceGroup(configuration: configuration).run()
+}
+
+private func tlsConfiguration(_ certificate: String, _ key: String) throws -> TLSConfiguration {
+  var configuration = TLSConfiguration.makeServerConfiguration(
+    certificateChain: try NIOSSLCertificate.fromPEMFile(certificate).map { .certificate($0) },
+    privateKey: .privateKey(try NIOSSLPrivateKey(file: key, format: .pem)))
+  configuration.minimumTLSVersion = .tlsv12
+  return configuration
+}
+
+private func settings(home: String, _ options: FullOptions) throws -> Settings {
+  var settings = Settings()
+  (settings.memoryBytes, settings.storeBytes, settings.ringSlots) = (64 << 20, 1 << 30, 16_384)
+  let path = Array(home.utf8)
+  guard let folder = Home(option: path.span.bytes), ConfigurationFile.read(folder, into: &settings) else {
+    throw WrongSetting(description: "the configuration of \(home) cannot be used")
+  }
+  for (name, value) in options.settings {
+    let (name, value) = (Array(name.utf8), Array(value.utf8))
+    guard let setting = Setting(named: name.span.bytes) else {
+      throw WrongSetting(description: "\(String(decoding: name, as: UTF8.self)): no such setting")
+    }
+    do throws(Expected) {
+      try settings.set(setting, value.span.bytes)
+    } catch {
+      throw WrongSetting(
+        description: "\(String(decoding: name, as: UTF8.self)): expected "
+          + error.words.withUTF8Buffer { String(decoding: $0, as: UTF8.self) })
+    }
+  }
+  return settings
+}

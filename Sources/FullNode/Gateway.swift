@@ -1,0 +1,355 @@
+// Between the outside and the node: takes transactions in, follows them until they are durable, and says what became of
+// them. What is on its way is in one table in memory; what is done is in the analytics store.
+
+import Foundation
+import Identity
+import Logging
+import ServiceLifecycle
+import Synchronization
+import Wire
+
+/// How far a transaction is.
+public enum TransactionState: String, Sendable {
+  /// In the node's log, synced.
+  case accepted
+  /// In a bundle.
+  case bundled
+  /// Enough holders have it.
+  case durable
+  /// All have it.
+  case full
+}
+
+/// Why nothing was taken.
+public enum SubmitRefusal: Error, Sendable {
+  /// The transaction at this place is not right.
+  case fault(TransactionFault, index: Int)
+  /// Its author has used its sequence number for this other one.
+  case sequenceUsed(index: Int, by: Digest)
+  /// Too much is on its way, or the node does not sign yet: nothing was done.
+  case busy
+  /// It is known here and may yet be accepted: say it again.
+  case unknown(FailureReason)
+}
+
+/// The gateway.
+public final class Gateway: Service {
+  /// The network whose transactions are taken.
+  public let network: Network
+  /// What was received.
+  public let store: AnalyticsStore
+  /// What happens.
+  public let events = EventHub()
+  private let submissions: NodeLink
+  private let questions: NodeLink
+  /// As long as the table of what is on its way, at most.
+  private let progress: AsyncStream<BundleProgress>
+  private let vertices: AsyncStream<[UInt8]>
+  private let ownKey: NodeID
+  private let keptFor: Duration
+  /// Repair requests.
+  public let repairs = RepairRequests()
+  private let logger: Logger
+
+  private struct State {
+    /// What is on its way; true: accepted.
+    var open: [Digest: Bool] = [:]
+    var bundled: [Digest: Digest] = [:]
+    var sleepers: [Digest: [CheckedContinuation<Void, Never>]] = [:]
+    var isReady = false
+  }
+  private let state = Mutex(State())
+  private static let openMax = 60_000
+
+  /// A gateway to the node of `home`.
+  public init(
+    home: String, network: Network, ownKey: NodeID, store: AnalyticsStore, keptFor: Duration, logger: Logger
+  ) throws {
+    (self.network, self.store, self.logger) = (network, store, logger)
+    (self.ownKey, self.keptFor) = (ownKey, keptFor)
+    // More than the ring of the node holds would be told too late to matter.
+    let (heard, heardSource) = AsyncStream.makeStream(of: [UInt8].self, bufferingPolicy: .bufferingNewest(16_384))
+    vertices = heard
+    let (stream, source) = AsyncStream.makeStream(of: BundleProgress.self)
+    progress = stream
+    submissions = try NodeLink(home: home, onProgress: { source.yield($0) }, onVertex: { heardSource.yield($0) })
+    questions = try NodeLink(home: home)
+  }
+
+  /// Whether transactions are taken.
+  public var isReady: Bool { state.withLock { $0.isReady } }
+
+  /// Follows what is on its way, until the shutdown.
+  public func run() async throws {
+    submissions.start {}
+    questions.start {}
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      group.addTask { try await self.follow() }
+      group.addTask { try await self.listen() }
+      group.addTask { try await self.expire() }
+      group.addTask {
+        try await self.recover()
+        self.state.withLock { $0.isReady = true }
+      }
+      group.addTask {
+        try? await gracefulShutdown()
+        self.state.withLock { $0.isReady = false }
+        self.events.close()
+        throw CancellationError()
+      }
+      do {
+        while try await group.next() != nil {}
+      } catch is CancellationError {
+        group.cancelAll()
+      }
+    }
+  }
+
+  // MARK: In
+
+  /// Takes all of `records` or none. Returns their ids when all are accepted.
+  public func submit(_ records: [[UInt8]]) async throws -> [Digest] {
+    var transactions: [SignedTransaction] = []
+    transactions.reserveCapacity(records.count)
+    for (index, record) in records.enumerated() {
+      do throws(TransactionFault) {
+        transactions.append(try SignedTransaction(record, in: network))
+      } catch {
+        throw SubmitRefusal.fault(error, index: index)
+      }
+    }
+    if let index = await SignedTransaction.firstUnsigned(transactions) {
+      throw SubmitRefusal.fault(.signature, index: index)
+    }
+    guard state.withLock({ $0.isReady && $0.open.count < Self.openMax }) else { throw SubmitRefusal.busy }
+    let areNew: [Bool]
+    do {
+      areNew = try await store.insert(transactions, origin: .submitted)
+    } catch let error as SequenceUsed {
+      throw SubmitRefusal.sequenceUsed(index: error.index, by: error.by)
+    }
+    try await hand(in: transactions, areNew: areNew)
+    return transactions.map { $0.id }
+  }
+
+  private func hand(in transactions: [SignedTransaction], areNew: [Bool]) async throws {
+    var toSubmit: [SignedTransaction] = []
+    for (transaction, isNew) in zip(transactions, areNew) {
+      // One that was handed in before is done with, or on its way; what a failure left is handed in again.
+      if !isNew {
+        if state.withLock({ $0.open[transaction.id] }) == true { continue }
+        if try await store.transaction(transaction.id)?.bundle != nil { continue }
+      }
+      let isMine = state.withLock { $0.open.updateValue(false, forKey: transaction.id) == nil }
+      if isMine { toSubmit.append(transaction) } else { throw SubmitRefusal.unknown(.busy) }
+    }
+    let reasons = await submissions.submit(toSubmit.map { $0.record })
+    var failure: FailureReason?
+    state.withLock { state in
+      for (transaction, reason) in zip(toSubmit, reasons) {
+        if let reason {
+          failure = reason
+          state.open[transaction.id] = nil
+        } else if state.open[transaction.id] != nil {
+          state.open[transaction.id] = true
+        }
+      }
+    }
+    if let failure { throw SubmitRefusal.unknown(failure) }
+    events.publish(toSubmit.map { Self.event($0) })
+  }
+
+  private static func event(_ transaction: SignedTransaction, state: String = "accepted") -> Event {
+    Event(
+      kind: .transaction, accounts: [transaction.author] + (transaction.receiver.map { [$0] } ?? []),
+      json: """
+        {"id":"\(transaction.id.hexadecimal)","state":"\(state)","kind":"\(transaction.kindName)",\
+        "author":"\(transaction.author.keyText)"}
+        """)
+  }
+
+  // MARK: On its way
+
+  private func follow() async throws {
+    for await step in progress {
+      switch step.stage {
+      case .closed: state.withLock { for id in step.transactions { $0.bundled[id] = step.bundle } }
+      case .abandoned: state.withLock { for id in step.transactions { $0.bundled[id] = nil } }
+      case .durable, .full:
+        try await store.advance(step)
+        state.withLock { state in
+          for id in step.transactions {
+            state.open[id] = nil
+            state.bundled[id] = nil
+          }
+        }
+      }
+      wake(step.transactions)
+      let ids = step.transactions.map { "\"\($0.hexadecimal)\"" }.joined(separator: ",")
+      events.publish([
+        Event(
+          kind: .bundle, accounts: [],
+          json: """
+            {"id":"\(step.bundle.hexadecimal)","stage":"\(step.stage)","receipts":\(step.holders.count),\
+            "shards":\(step.redundancy.shards),"transactions":[\(ids)]}
+            """)
+      ])
+    }
+  }
+
+  private func wake(_ ids: [Digest]) {
+    let sleepers = state.withLock { state in
+      state.sleepers.isEmpty ? [] : ids.flatMap { state.sleepers.removeValue(forKey: $0) ?? [] }
+    }
+    for sleeper in sleepers { sleeper.resume() }
+  }
+
+  /// What was submitted before the start and is not known to be durable: it is durable, in the outbox, or was never taken
+  /// and is handed in now.
+  private func recover() async throws {
+    while case .figures(let figures) = await questions.ask(.status), figures["node.signs"] != 1 {
+      try await Task.sleep(for: .milliseconds(100))
+    }
+    var (last, count) = (Int64(0), 0)
+    while true {
+      let rows = try await store.notDurable(after: last, limit: 64)
+      guard let end = rows.last else { break }
+      last = end.number
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        for row in rows { group.addTask { try await self.recover(row) } }
+        try await group.waitForAll()
+      }
+      count += rows.count
+    }
+    if count > 0 { logger.notice("found again what was on its way", metadata: ["transactions": "\(count)"]) }
+  }
+
+  private func recover(_ row: StoredTransaction) async throws {
+    guard let transaction = try? SignedTransaction(row.record, in: network) else { return }
+    state.withLock { $0.open[transaction.id] = false }
+    switch await questions.get(transaction.id) {
+    case .retrieved(let bundle, _, _) where !bundle.isZero:
+      try await store.advance(
+        BundleProgress(
+          bundle: bundle, stage: .durable, redundancy: Redundancy(dataShards: 1, shards: 1), holders: [],
+          transactions: [transaction.id]))
+      state.withLock { $0.open[transaction.id] = nil }
+    case .retrieved: state.withLock { $0.open[transaction.id] = true }
+    default:
+      let reasons = await submissions.submit([transaction.record])
+      state.withLock { $0.open[transaction.id] = reasons == [nil] ? true : nil }
+    }
+  }
+
+  // MARK: What others do
+
+  /// Keeps transactions of other nodes that come in vertices, and tells repair acknowledgements.
+  private func listen() async throws {
+    for await vertex in vertices {
+      guard let record = try? RecordView(vertex.span.bytes), let view = try? VertexView(record.body) else {
+        continue
+      }
+      let isOwn = record.author == ownKey
+      var (items, heard, said) = (view.allItems, [SignedTransaction](), [Event]())
+      while let item = items.next() {
+        guard item.tag == .transaction else { continue }
+        if let inner = try? RecordView(item.content), inner.kind == .repairAcknowledgement,
+          let word = try? RepairAcknowledgement(inner.body), network.isSigned(inner)
+        {
+          said.append(
+            Event(
+              kind: .repairAcknowledgement, accounts: [],
+              json: """
+                {"target":"\(word.target.hexadecimal)","bundle":"\(word.bundle.hexadecimal)",\
+                "holder":"\(inner.author.keyText)"}
+                """))
+        } else if !isOwn {
+          let bytes = unsafe item.content.withUnsafeBytes { unsafe Array($0) }
+          if let transaction = try? SignedTransaction(bytes, in: network), transaction.isSigned {
+            heard.append(transaction)
+          }
+        }
+      }
+      if !heard.isEmpty {
+        let areNew = try await store.insert(heard, origin: .heard)
+        said += zip(heard, areNew).filter { $1 }.map { Self.event($0.0, state: "heard") }
+        wake(heard.map { $0.id })
+      }
+      events.publish(said)
+    }
+  }
+
+  /// Lets go of what is older than it is kept, a slice at a time.
+  private func expire() async throws {
+    while true {
+      try await Task.sleep(for: min(keptFor, .seconds(60)))
+      let limit = Int64((Date().timeIntervalSince1970 - Double(keptFor.components.seconds)) * 1_000)
+      while try await store.expire(before: limit, limit: 500) > 0 { try await Task.sleep(for: .milliseconds(20)) }
+    }
+  }
+
+  /// Starts to bring a transaction back from whoever holds shards of it. Nil when too many are being brought back.
+  public func repair(_ id: Digest, for requester: String) -> RepairRequests.Entry? {
+    guard let entry = repairs.begin(id, requester) else { return nil }
+    Task {
+      let outcome: RepairRequests.Outcome
+      do {
+        outcome = try await bringBack(id)
+      } catch {
+        outcome = .failed
+      }
+      repairs.end(entry.id, outcome)
+      wake([id])
+    }
+    return entry
+  }
+
+  private func bringBack(_ id: Digest) async throws -> RepairRequests.Outcome {
+    if try await store.transaction(id) != nil { return .acknowledged }
+    switch await questions.get(id) {
+    case .retrieved(let bundle, _, let record):
+      guard let transaction = try? SignedTransaction(record, in: network), transaction.id == id,
+        transaction.isSigned
+      else { return .failed }
+      _ = try await store.insert([transaction], origin: .repaired)
+      guard !bundle.isZero else { return .acknowledged }
+      try await store.advance(
+        BundleProgress(
+          bundle: bundle, stage: .durable, redundancy: Redundancy(dataShards: 1, shards: 1), holders: [],
+          transactions: [id]))
+      return .acknowledged
+    case .failed(.notFound): return .notFound
+    default: return .failed
+    }
+  }
+
+  // MARK: Out
+
+  /// How far a stored transaction is; nil when it is not known to be accepted.
+  public func transactionState(_ id: Digest, _ stored: StoredTransaction) -> TransactionState? {
+    switch stored.stage {
+    case .durable: .durable
+    case .full: .full
+    default:
+      state.withLock { $0.bundled[id] != nil ? .bundled : $0.open[id] == true ? .accepted : nil }
+    }
+  }
+
+  /// Waits until something happens to `id`, or `deadline`.
+  public func waitForChange(of id: Digest, until deadline: ContinuousClock.Instant) async {
+    let task = Task {
+      try? await Task.sleep(until: deadline, clock: .continuous)
+      self.wake([id])
+    }
+    await withCheckedContinuation { continuation in
+      state.withLock { $0.sleepers[id, default: []].append(continuation) }
+    }
+    task.cancel()
+  }
+
+  /// The node's figures.
+  public func figures() async -> [String: UInt64]? {
+    guard case .figures(let figures) = await questions.ask(.status) else { return nil }
+    return figures
+  }
+}

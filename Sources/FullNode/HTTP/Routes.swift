@@ -1,0 +1,347 @@
+// What an app and an operator ask over HTTP.
+
+import Foundation
+import HTTPTypes
+import Hummingbird
+import Identity
+import NIOCore
+import Wire
+
+private struct Submitted: Decodable { let record: String }
+private struct WantedTransaction: Decodable {
+  let transaction: String
+  let requester: String
+
+  enum CodingKeys: String, CodingKey {
+    case transaction = "tx_id"
+    case requester
+  }
+}
+private struct SubmittedBatch: Decodable { let transactions: [Submitted] }
+
+/// The routes.
+public struct Routes: Sendable {
+  /// Transactions of one batch.
+  public static let batchMax = 1_000
+  private static let bodyBytesMax = 96 << 10
+  private static let batchBytesMax = 8 << 20
+  private static let bodyTimeout = Duration.seconds(20)
+  private static let waitMax = 30.0
+  let gateway: Gateway
+  private let tokens: Tokens
+
+  /// Routes to `gateway` for who has one of `tokens`.
+  public init(gateway: Gateway, tokens: Tokens) { (self.gateway, self.tokens) = (gateway, tokens) }
+
+  /// All of them.
+  public func router() -> Router<BasicRequestContext> {
+    let router = Router(context: BasicRequestContext.self)
+    router.add(middleware: ProblemMiddleware())
+    router.add(middleware: AccessMiddleware(tokens))
+    router.post("/v1/transactions") { request, _ in try await submit(request) }
+    router.post("/v1/transactions:batch") { request, _ in try await submitBatch(request) }
+    router.get("/v1/transactions/:id") { request, context in
+      try await transaction(request, Self.digest(context.parameters.get("id")))
+    }
+    router.get("/v1/accounts/:key/transactions") { request, context in
+      try await history(request, context.parameters.get("key"))
+    }
+    router.get("/v1/bundles/:id") { _, context in try await bundle(Self.digest(context.parameters.get("id"))) }
+    router.post("/v1/repair_requests") { request, _ in try await repair(request) }
+    router.get("/v1/repair_requests/:id") { _, context in
+      guard let entry = gateway.repairs.entry(context.parameters.get("id") ?? "") else {
+        throw Problem(status: .notFound, type: "not-found", detail: "this node does not know the repair request")
+      }
+      return Self.json(.ok, Self.text(entry))
+    }
+    router.get("/v1/events") { request, _ in try events(request) }
+    router.get("/metrics") { _, _ in try await metrics() }
+    router.get("/healthz") { _, _ in Self.json(.ok, #"{"status":"ok"}"#) }
+    router.get("/readyz") { _, _ in
+      guard gateway.isReady else { throw Self.notReady }
+      return Self.json(.ok, #"{"status":"ready"}"#)
+    }
+    return router
+  }
+
+  private static let notReady = Problem(
+    status: .serviceUnavailable, type: "busy", detail: "nothing was taken: say it again later", retryAfterSeconds: 1
+  )
+
+  private static func json(_ status: HTTPResponse.Status, _ text: String) -> Response {
+    Response(
+      status: status, headers: [.contentType: "application/json"],
+      body: ResponseBody(byteBuffer: ByteBuffer(string: text)))
+  }
+
+  private static func invalid(_ detail: String) -> Problem {
+    Problem(status: .badRequest, type: "invalid", detail: detail)
+  }
+
+  private static func digest(_ text: String?) throws -> Digest {
+    guard let text, let id = Digest(hexadecimal: text) else { throw invalid("an id has 64 hexadecimal digits") }
+    return id
+  }
+
+  // MARK: In
+
+  /// The body, when it comes in time.
+  private func body(_ request: Request, upTo limit: Int) async throws -> ByteBuffer {
+    try await withThrowingTaskGroup(of: ByteBuffer?.self) { group in
+      group.addTask { try await request.body.collect(upTo: limit) }
+      group.addTask {
+        try await Task.sleep(for: Self.bodyTimeout)
+        return nil
+      }
+      defer { group.cancelAll() }
+      guard let body = try await group.next(), let body else {
+        throw Problem(status: .requestTimeout, type: "slow", detail: "the body did not come within 20 s")
+      }
+      return body
+    }
+  }
+
+  private func isBinary(_ request: Request) throws -> Bool {
+    let type = request.headers[.contentType].map { $0.prefix { $0 != ";" } } ?? ""
+    if type == "application/octet-stream" { return true }
+    if type == "application/json" { return false }
+    throw Problem(
+      status: .unsupportedMediaType, type: "media-type",
+      detail: "transactions come as application/json or application/octet-stream")
+  }
+
+  private static func record(_ text: String) throws -> [UInt8] {
+    guard let bytes = [UInt8](hexadecimal: text.utf8) else {
+      throw invalid("a record is written in hexadecimal digits")
+    }
+    return bytes
+  }
+
+  private func submit(_ request: Request) async throws -> Response {
+    let isBinary = try isBinary(request)
+    let body = try await body(request, upTo: Self.bodyBytesMax)
+    let record: [UInt8]
+    if isBinary {
+      record = Array(body.readableBytesView)
+    } else {
+      guard let submitted = try? JSONDecoder().decode(Submitted.self, from: Data(body.readableBytesView)) else {
+        throw Self.invalid(#"expected {"record": "…"}, as hotaru sign prints it"#)
+      }
+      record = try Self.record(submitted.record)
+    }
+    let ids = try await accept([record])
+    return Self.json(.accepted, #"{"id":"\#(ids[0].hexadecimal)","state":"accepted"}"#)
+  }
+
+  private func submitBatch(_ request: Request) async throws -> Response {
+    let isBinary = try isBinary(request)
+    let body = try await body(request, upTo: Self.batchBytesMax)
+    let records: [[UInt8]]
+    if isBinary {
+      guard let found = SignedTransaction.records(in: Array(body.readableBytesView)) else {
+        throw Self.invalid("expected whole records, one after the other")
+      }
+      records = found
+    } else {
+      guard let batch = try? JSONDecoder().decode(SubmittedBatch.self, from: Data(body.readableBytesView)) else {
+        throw Self.invalid(#"expected {"transactions": [{"record": "…"}, …]}"#)
+      }
+      records = try batch.transactions.map { try Self.record($0.record) }
+    }
+    guard !records.isEmpty, records.count <= Self.batchMax else {
+      throw Self.invalid("a batch has 1 to \(Self.batchMax) transactions")
+    }
+    let ids = try await accept(records)
+    let list = ids.map { "\"\($0.hexadecimal)\"" }.joined(separator: ",")
+    return Self.json(.accepted, #"{"state":"accepted","ids":[\#(list)]}"#)
+  }
+
+  private func accept(_ records: [[UInt8]]) async throws -> [Digest] {
+    do {
+      return try await gateway.submit(records)
+    } catch let refusal as SubmitRefusal {
+      throw Self.problem(refusal)
+    }
+  }
+
+  private static func problem(_ refusal: SubmitRefusal) -> Problem {
+    switch refusal {
+    case .fault(let fault, let index):
+      let (type, detail) =
+        switch fault {
+        case .malformed: ("malformed", "it is no record, ends early, or has bytes left over")
+        case .kind: ("kind", "it is no transaction that is taken here")
+        case .body: ("body", "its body is not what its kind says")
+        case .signature: ("signature", "its signature is not its author's in this network")
+        }
+      return Problem(
+        status: .unprocessableContent, type: type, detail: "nothing was taken: \(detail)",
+        members: ",\"index\":\(index)")
+    case .sequenceUsed(let index, let other):
+      return Problem(
+        status: .conflict, type: "sequence-used",
+        detail: "nothing was taken: its author has signed another transaction with its sequence number",
+        members: ",\"index\":\(index),\"other\":\"\(other.hexadecimal)\"")
+    case .busy: return notReady
+    case .unknown(let reason):
+      return Problem(
+        status: .serviceUnavailable, type: "not-confirmed",
+        detail: "it could not be confirmed (\(reason)); send exactly the same again", retryAfterSeconds: 1)
+    }
+  }
+
+  private func repair(_ request: Request) async throws -> Response {
+    let body = try await body(request, upTo: 4_096)
+    guard let wanted = try? JSONDecoder().decode(WantedTransaction.self, from: Data(body.readableBytesView)),
+      wanted.requester.utf8.count <= 128
+    else { throw Self.invalid(#"expected {"tx_id": "…", "requester": "at most 128 bytes"}"#) }
+    guard let entry = try gateway.repair(Self.digest(wanted.transaction), for: wanted.requester) else {
+      throw Self.notReady
+    }
+    return Self.json(.accepted, Self.text(entry))
+  }
+
+  private static func text(_ entry: RepairRequests.Entry) -> String {
+    """
+    {"id":"\(entry.id)","tx_id":"\(entry.transaction.hexadecimal)","requester":\(FullNode.json(entry.requester)),\
+    "state":"\(entry.outcome.rawValue)"}
+    """
+  }
+
+  // MARK: Out
+
+  private func text(_ stored: StoredTransaction) -> String {
+    guard let transaction = try? SignedTransaction(stored.record, in: gateway.network) else { return "null" }
+    let state = gateway.transactionState(transaction.id, stored).map { "\"\($0.rawValue)\"" } ?? "null"
+    var text = """
+      {"id":"\(transaction.id.hexadecimal)","state":\(state),"kind":"\(transaction.kindName)",\
+      "author":"\(transaction.author.keyText)","epoch":\(transaction.sequence.epoch),\
+      "counter":\(transaction.sequence.counter),"time_ms":\(transaction.time.milliseconds),\
+      "received_ms":\(stored.receivedMilliseconds)
+      """
+    if let receiver = transaction.receiver {
+      // The amount has 64 bits, a number of JSON in a browser 53.
+      text +=
+        #","to":"\#(receiver.keyText)","amount":"\#(transaction.amount)","memo":\#(FullNode.json(transaction.memo))"#
+    }
+    let holders = stored.holders.map { "\"\($0.keyText)\"" }.joined(separator: ",")
+    text += #","bundle":\#(stored.bundle.map { "\"\($0.hexadecimal)\"" } ?? "null"),"holders":[\#(holders)]"#
+    text += #","repaired":\#(stored.origin == .repaired)"#
+    return text + #","record":"\#(stored.record.hexadecimal)"}"#
+  }
+
+  /// `2s` or `500ms`; at most 30 s.
+  private static func seconds(_ text: Substring) throws -> Double {
+    let (digits, factor): (Substring, Double) =
+      text.hasSuffix("ms") ? (text.dropLast(2), 0.001) : text.hasSuffix("s") ? (text.dropLast(), 1) : ("", 0)
+    guard let value = Double(digits), value >= 0, value * factor <= waitMax else {
+      throw invalid("wait is a time of at most 30 s such as 2s or 500ms")
+    }
+    return value * factor
+  }
+
+  private func transaction(_ request: Request, _ id: Digest) async throws -> Response {
+    let wait = try request.uri.queryParameters["wait"].map { try Self.seconds($0) } ?? 0
+    let deadline = ContinuousClock.now + .seconds(wait)
+    while true {
+      let stored = try await gateway.store.transaction(id)
+      if let stored, stored.stage != nil || ContinuousClock.now >= deadline { return Self.json(.ok, text(stored)) }
+      guard ContinuousClock.now < deadline else {
+        throw Problem(
+          status: .notFound, type: "not-found", detail: "this node does not know the transaction")
+      }
+      // What may have changed between the look and the wait is looked at soon again.
+      await gateway.waitForChange(of: id, until: min(deadline, .now + .milliseconds(250)))
+    }
+  }
+
+  private func history(_ request: Request, _ key: String?) async throws -> Response {
+    guard let key, let account = NodeID(keyText: key) else { throw Self.invalid("an account is hotaru1…") }
+    let limit = request.uri.queryParameters["limit"].map { Int($0) } ?? 50
+    let before = request.uri.queryParameters["before"].map { Int64($0) } ?? Int64.max
+    guard let limit, (1...500).contains(limit), let before else {
+      throw Self.invalid("limit is 1 to 500, before is what the last page said")
+    }
+    let found = try await gateway.store.history(of: account, before: before, limit: limit)
+    let next = found.count == limit ? found.last.map { "\($0.number)" } ?? "null" : "null"
+    return Self.json(.ok, #"{"transactions":[\#(found.map(text).joined(separator: ","))],"next_before":\#(next)}"#)
+  }
+
+  private func bundle(_ id: Digest) async throws -> Response {
+    guard let bundle = try await gateway.store.bundle(id) else {
+      throw Problem(status: .notFound, type: "not-found", detail: "this node does not know the bundle")
+    }
+    let holders = bundle.holders.map { "\"\($0.keyText)\"" }.joined(separator: ",")
+    let ids = bundle.transactions.map { "\"\($0.hexadecimal)\"" }.joined(separator: ",")
+    return Self.json(
+      .ok,
+      #"{"id":"\#(id.hexadecimal)","state":"\#(bundle.stage)","holders":[\#(holders)],"transactions":[\#(ids)]}"#)
+  }
+
+  /// The node's figures, as `hotaru status` has them.
+  ///
+  /// - Source: Prometheus' text format, version 0.0.4.
+  private func metrics() async throws -> Response {
+    guard let figures = await gateway.figures() else { throw Self.notReady }
+    let text = figures.sorted { $0.key < $1.key }.map { name, value in
+      let name = "hotaru_" + String(name.map { $0.isLetter || $0.isNumber ? $0 : "_" })
+      return "# TYPE \(name) untyped\n\(name) \(value)\n"
+    }
+    return Response(
+      status: .ok, headers: [.contentType: "text/plain; version=0.0.4"],
+      body: ResponseBody(byteBuffer: ByteBuffer(string: text.joined())))
+  }
+
+  // MARK: Events
+
+  private func events(_ request: Request) throws -> Response {
+    let hub = gateway.events
+    var kinds = Set(Event.Kind.allCases)
+    if let types = request.uri.queryParameters["types"] {
+      kinds = try Set(
+        types.split(separator: ",").map {
+          guard let kind = Event.Kind(rawValue: String($0)) else { throw Self.invalid("no such type of event") }
+          return kind
+        })
+    }
+    var account: NodeID?
+    if let key = request.uri.queryParameters["account"] {
+      account = NodeID(keyText: key)
+      if account == nil { throw Self.invalid("an account is hotaru1…") }
+    }
+    var first = hub.next
+    if let name = HTTPField.Name("Last-Event-ID"), let last = request.headers[name] {
+      let parts = last.split(separator: "-")
+      // One of an earlier start: everything that is kept, because nobody knows what was missed.
+      first = parts.count == 2 && parts[0] == hub.instance ? (UInt64(parts[1]) ?? 0) + 1 : hub.oldest
+    }
+    let (start, wanted, concerned) = (first, kinds, account)
+    return Response(
+      status: .ok, headers: [.contentType: "text/event-stream", .cacheControl: "no-store"],
+      body: ResponseBody { writer in
+        var next = start
+        try await writer.write(ByteBuffer(string: ": \(hub.instance)-\(next - 1)\n\n"))
+        reading: while true {
+          switch await hub.events(from: next) {
+          case .closed: break reading
+          case .tooLate(let oldest):
+            try await writer.write(
+              ByteBuffer(string: "event: dropped\ndata: {\"reason\":\"too slow\",\"oldest\":\(oldest)}\n\n"))
+            break reading
+          case .events(let from, let events):
+            var text = events.isEmpty ? ":\n\n" : ""
+            for (offset, event) in events.enumerated() {
+              guard wanted.contains(event.kind), concerned.map({ event.accounts.contains($0) }) ?? true else {
+                continue
+              }
+              text +=
+                "id: \(hub.instance)-\(from + UInt64(offset))\nevent: \(event.kind.rawValue)\ndata: \(event.json)\n\n"
+            }
+            next = from + UInt64(events.count)
+            if !text.isEmpty { try await writer.write(ByteBuffer(string: text)) }
+          }
+        }
+        try await writer.finish(nil)
+      })
+  }
+}
