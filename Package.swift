@@ -67,7 +67,7 @@ let package = Package(
       name: "Simulator", dependencies: ["Wire", "Identity", "Store", "Mesh", "Node", "FlashEmulator"],
       path: "Tools/Simulator", exclude: ["README.md", "scenarios", "mutants"], swiftSettings: ordinary),
     .executableTarget(
-      name: "hotaru-sim", dependencies: ["Wire", "Simulator"], path: "Tools/SimulatorCommand",
+      name: "hotaru-sim", dependencies: ["Wire", "Identity", "Simulator"], path: "Tools/SimulatorCommand",
       swiftSettings: ordinary),
     tests("Wire", ["Wire"]),
     tests("Identity", ["Identity"]),
