@@ -3,9 +3,15 @@
 // with a Swift SDK (or `-enable-experimental-feature Embedded`) for the product `hotaru` alone.
 import PackageDescription
 
+/// `HOTARU_NULL_CIPHER=1 swift build` builds the simulator, and what it rests on, without encryption; see
+/// Sources/System/CSodium/null_cipher.h. Nothing that could talk to others is in the package then.
+let isNullCipher = Context.environment["HOTARU_NULL_CIPHER"] == "1"
+
 /// All modules must see the same libc: what one of them declares with `_GNU_SOURCE` and another without (`fd_set`)
 /// the compiler refuses where both meet, Foundation's included.
-let libc: [SwiftSetting] = [.unsafeFlags(["-Xcc", "-D_GNU_SOURCE"])]
+let libc: [SwiftSetting] = [
+  .unsafeFlags(["-Xcc", "-D_GNU_SOURCE"] + (isNullCipher ? ["-Xcc", "-DHOTARU_NULL_CIPHER"] : []))
+]
 
 /// Every room below `Host` compiles as Embedded and as ordinary Swift: the ordinary build warns of what
 /// Embedded would refuse, so that the feedback is fast.
@@ -94,7 +100,7 @@ let package = Package(
       name: "Simulator", dependencies: ["Wire", "Identity", "Store", "Mesh", "Node", "FlashEmulator"],
       path: "Tools/Simulator", exclude: ["README.md", "scenarios", "mutants"], swiftSettings: ordinary),
     .executableTarget(
-      name: "hotaru-sim", dependencies: ["Wire", "Simulator"], path: "Tools/SimulatorCommand",
+      name: "hotaru-sim", dependencies: ["Wire", "Identity", "Simulator"], path: "Tools/SimulatorCommand",
       swiftSettings: ordinary),
     tests("Wire", ["Wire"]),
     tests("Identity", ["Identity"]),
@@ -108,3 +114,9 @@ let package = Package(
     tests("Simulator", ["Wire", "Identity", "Store", "Node", "FlashEmulator", "Simulator"]),
   ] + (isFull ? fullTargets : [])
 )
+
+if isNullCipher {
+  let outside = ["CLinux", "Host", "Client", "hotaru", "HostTests", "ClientTests"]
+  package.targets.removeAll { outside.contains($0.name) }
+  package.products = []
+}

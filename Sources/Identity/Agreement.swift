@@ -95,6 +95,8 @@ public func agreementKey(of id: NodeID) -> Bytes32? {
 public enum SessionCipher {
   /// Bytes that sealing adds.
   public static let tagBytes = 16
+  /// What it is in this program: a simulator may have none. See CSodium/null_cipher.h.
+  public static var name: String { HOTARU_CIPHER_NAME }
 
   /// Seals the `plainBytes` bytes at `offset` of `span` where they are, and puts the tag behind them. Traps when that
   /// does not fit.

@@ -27,9 +27,10 @@ struct Cell: BitwiseCopyable {
 }
 
 /// Records that were told and for which there was no room: they are not asked for again before something may have
-/// changed.
+/// changed. As many as a town may have beyond one cell: of what is forgotten here each neighbour that tells of a way is
+/// asked again, and answers.
 struct Refused: BitwiseCopyable {
-  private var entries = InlineArray<32, UInt64>(repeating: 0)
+  private var entries = InlineArray<512, UInt64>(repeating: 0)
   private var next = 0
   private var forgetAt = Instant.zero
 

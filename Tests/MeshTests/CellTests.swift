@@ -8,6 +8,16 @@ import Wire
 @testable import Mesh
 
 @Suite struct CellTests {
+  /// Each that is forgotten is asked for again of every neighbour that tells of a way to it.
+  @Test func refusedRecordsOfAWholeTownAreRemembered() {
+    var refused = Refused()
+    let now = Instant(microseconds: 1_000_000)
+    let age = RecordAge(epoch: 1, time: Timestamp(milliseconds: 1_800_000_000_000))
+    for prefix in 1...400 { refused.insert(UInt64(prefix) &* 0x9e37_79b9_7f4a_7c15, age, at: now) }
+    let forgotten = (1...400).filter { !refused.contains(UInt64($0) &* 0x9e37_79b9_7f4a_7c15, age, at: now) }
+    #expect(forgotten.isEmpty)
+  }
+
   /// Nodes that are up, by the number of their cell.
   private func cells(_ rig: MeshRig) -> [UInt32: [MeshNode]] {
     Dictionary(grouping: rig.nodes.filter(\.isUp)) { $0.mesh.cellNumber }

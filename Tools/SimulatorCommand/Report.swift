@@ -1,6 +1,7 @@
 // What a run says at its end, for people and for programs.
 
 import Glibc
+import Identity
 import Simulator
 import Wire
 
@@ -9,6 +10,13 @@ func cpuSeconds() -> Double {
   var now = timespec()
   clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now)
   return Double(now.tv_sec) + Double(now.tv_nsec) / 1e9
+}
+
+/// The most memory that this process had at once, in KiB.
+func peakKibibytes() -> Int {
+  var usage = rusage()
+  getrusage(RUSAGE_SELF, &usage)
+  return usage.ru_maxrss
 }
 
 func rounded(_ value: Double, _ digits: Double = 10) -> Double { (value * digits).rounded() / digits }
@@ -48,7 +56,10 @@ struct Report {
     }
     if let after = town.repairedAfter { print("  whole \(after.microseconds / 1_000_000) s after the last fault") }
     print("  \(rounded(bytesPerNodeSecond)) B/s sent by each node")
-    print("  \(rounded(seconds)) s of CPU, \(rounded(nodeHours / max(seconds, 1e-6))) node-hours a second")
+    print(
+      "  \(rounded(seconds)) s of CPU, \(rounded(nodeHours / max(seconds, 1e-6))) node-hours a second, \(SessionCipher.name)"
+    )
+    print("  \(peakKibibytes()) KiB at most, \(peakKibibytes() / town.simulation.nodes.count) for each node")
   }
 
   func printJSON() {
@@ -72,6 +83,7 @@ struct Report {
       ("converged_s", town.convergedAfter.map { "\($0.microseconds / 1_000_000)" } ?? "null"),
       ("repaired_s", town.repairedAfter.map { "\($0.microseconds / 1_000_000)" } ?? "null"),
       ("bytes_per_node_second", "\(rounded(bytesPerNodeSecond))"), ("cpu_s", "\(rounded(seconds, 1_000))"),
+      ("cipher", quoted(SessionCipher.name)), ("peak_kib", "\(peakKibibytes())"),
       ("node_hours_per_s", "\(rounded(nodeHours / max(seconds, 1e-6)))"), ("command", quoted(plan.command)),
     ]
     print("{" + fields.map { "\(quoted($0.0)):\($0.1)" }.joined(separator: ",") + "}")

@@ -3,6 +3,9 @@
 // compile no C target. Offsets and times that are 32 or 64 bits by board cross as 64 bits.
 #ifndef HOTARU_CLINUX_SHIM_H
 #define HOTARU_CLINUX_SHIM_H
+#ifdef HOTARU_NULL_CIPHER
+#error "a node that talks to others is never built with the null cipher"
+#endif
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>

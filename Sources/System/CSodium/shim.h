@@ -2,7 +2,17 @@
 // (a digest of two pieces, without copying them together; the same with a key) are here.
 #ifndef HOTARU_CSODIUM_SHIM_H
 #define HOTARU_CSODIUM_SHIM_H
+#ifdef HOTARU_NULL_CIPHER
+#include <sodium/core.h>
+#include <sodium/crypto_generichash_blake2b.h>
+#include <sodium/crypto_pwhash.h>
+#include <sodium/crypto_shorthash.h>
+#include <sodium/utils.h>
+#define HOTARU_CIPHER_NAME "null cipher"
+#else
 #include <sodium.h>
+#define HOTARU_CIPHER_NAME "ChaCha20-Poly1305"
+#endif
 
 static inline void hotaru_blake2b(
     void *out, size_t out_bytes, const void *key, size_t key_bytes, const void *first, size_t first_bytes,
@@ -14,4 +24,7 @@ static inline void hotaru_blake2b(
   crypto_generichash_blake2b_final(&state, (unsigned char *)out, out_bytes);
 }
 
+#ifdef HOTARU_NULL_CIPHER
+#include "null_cipher.h"
+#endif
 #endif
