@@ -142,21 +142,13 @@ extension RingCache {
   /// would go round for ever. O(log authors), O(slots) when it is past and vertices lack parents.
   public mutating func isPast(_ id: UInt64, at sequence: Sequence, of author: UInt64) -> Bool {
     guard let row = frontier.index(of: author), sequence <= frontier[row].overwritten else { return false }
-    // Only a parent's id is sure to be right before its signature is verified.
-    if isLacked(prefix: id) {
-      overwritten[mark(id)] = id
+    // Told at once: a mark that it was overwritten may be forgotten before anybody looks. Before its signature is verified
+    // nothing but its id, which others have signed, is sure to be right.
+    for position in 0..<capacity where lackingCount > 0 && slots[position].isLacking {
+      letGo(of: position, past: id)
       isFrontierStale = true
     }
     return true
-  }
-
-  private func isLacked(prefix: UInt64) -> Bool {
-    guard lackingCount > 0 else { return false }
-    var isLacked = false
-    for position in 0..<capacity where slots[position].isLacking {
-      forEachParent(of: position) { isLacked = isLacked || $0.prefix == prefix }
-    }
-    return isLacked
   }
 
   /// Calls `body` with the authors of a range that have reached anything, ascending. Refresh the digest before.
@@ -254,15 +246,8 @@ extension RingCache {
     isFrontierStale = false
     for row in 0..<frontier.count { frontier[row].lowestLacking = Sequence(rawValue: .max) }
     for position in 0..<capacity where slots[position].isLacking {
-      var bit: UInt16 = 1
-      forEachParent(of: position) { parent in
-        if isHereOrGone(parent) { slots[position].lackedParents &= ~bit }
-        bit <<= 1
-      }
-      if !slots[position].isLacking {
-        lackingCount -= 1
-        removeParentsFromTips(position)
-      } else if let row = frontier.index(of: slots[position].author) {
+      letGo(of: position)
+      if slots[position].isLacking, let row = frontier.index(of: slots[position].author) {
         frontier[row].lowestLacking = min(frontier[row].lowestLacking, slots[position].sequence)
       }
     }
@@ -277,6 +262,18 @@ extension RingCache {
       else { continue }
       frontier.reach(slots[position].sequence, id: slots[position].id.prefix, row)
     }
+  }
+
+  /// The vertex in `position` no longer lacks the parents that are here or gone, as the one whose id begins with `past` is.
+  private mutating func letGo(of position: Int, past: UInt64 = 0) {
+    var bit: UInt16 = 1
+    forEachParent(of: position) { parent in
+      if parent.prefix == past || isHereOrGone(parent) { slots[position].lackedParents &= ~bit }
+      bit <<= 1
+    }
+    guard !slots[position].isLacking else { return }
+    lackingCount -= 1
+    removeParentsFromTips(position)
   }
 
   /// A parent that came late may be taken for a tip: `awaited` forgets one when another has the same place there.

@@ -57,7 +57,7 @@ public struct RingCache: ~Copyable {
   /// Prefixes of parents that were named before they came, by their low bits: such a vertex is no tip.
   private let awaited: Table<UInt64>
   /// Prefixes of vertices that were overwritten here, by their low bits; a later one takes the place of an earlier.
-  let overwritten: Table<UInt64>
+  private let overwritten: Table<UInt64>
   /// Prefixes of vertices that others say are gone, in the same way. Nobody can prove that, so it only ends asking.
   private let buried: Table<UInt64>
   var frontier: Frontier
@@ -279,7 +279,7 @@ public struct RingCache: ~Copyable {
 
   // Ids are digests and authors are keys, so their own bits spread well; the sequence is mixed in by a
   // multiplication with 2^64 / golden ratio.
-  func mark(_ prefix: UInt64) -> Int { Int(truncatingIfNeeded: prefix) & (capacity - 1) }
+  private func mark(_ prefix: UInt64) -> Int { Int(truncatingIfNeeded: prefix) & (capacity - 1) }
   private func bucket(_ prefix: UInt64) -> Int { Int(truncatingIfNeeded: prefix >> 16) & (capacity - 1) }
   private func bucket(_ author: UInt64, _ sequence: Sequence) -> Int {
     Int(truncatingIfNeeded: (author ^ sequence.rawValue &* 0x9e37_79b9_7f4a_7c15) >> 32) & (capacity - 1)
