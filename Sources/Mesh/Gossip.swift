@@ -1,5 +1,6 @@
-// How vertices spread: at once to two neighbours, as 8-byte ids to the others, who ask for what has not come by
-// itself. Which two is drawn anew for every vertex, by a hash, so that no link is always the slow one. A link that
+// How vertices spread: at once to two neighbours, as 8-byte ids to a few others, who ask for what has not come by
+// itself. Who is drawn anew every time, by a hash, so that no link is always the slow one. What a vertex costs a node
+// does not grow with the town; whom every draw has missed, reconciliation finds. A link that
 // delivers more copies than news is pruned to ids, and grafted when a vertex has to be asked for (Plumtree). Where there
 // are so few others that the author can send to all of them, nobody passes vertices on whole: copies would only cross
 // each other. Vertices go from neighbour to neighbour: who is reached through others gets them from those.
@@ -13,7 +14,7 @@ import Wire
 public struct Gossip: ~Copyable {
   struct Announcement: BitwiseCopyable {
     var prefix: UInt64 = 0
-    /// The members that got the vertex whole.
+    /// The members that got the vertex whole, and the one that it came from.
     var told = InlineArray<4, UInt16>(repeating: .max)
     var toldCount = 0
 
@@ -130,6 +131,7 @@ public struct Gossip: ~Copyable {
       push(record, to: member, in: &mesh)
       announcement.tell(member)
     }
+    if let source { announcement.tell(source) }
     announcements[announcementCount] = announcement
     announcementCount += 1
     if announceAt == .never { announceAt = max(now + Limits.announceAfter, announceNotBefore) }
@@ -255,16 +257,23 @@ public struct Gossip: ~Copyable {
     if now >= wantAt { want(in: &mesh, at: now) }
   }
 
+  /// Tells a few neighbours in a row, from one that is drawn, what has come since the last time.
   private mutating func announce(in mesh: inout Mesh, at now: Instant) {
     announceAt = .never
+    let first = Int(drawJitter())
     var bytes = 0
-    for member in 0..<mesh.members.count where mesh.members[member].isStraightMate {
+    var told = 0
+    for step in 0..<mesh.members.count where told < Limits.announcedNeighbours {
+      let member = (first &+ step) % mesh.members.count
+      guard mesh.members[member].isStraightMate else { continue }
       var start = 0
+      var isNews = false
       while start < announcementCount {
         let end = min(start + 128, announcementCount)
         var count = 0
         for index in start..<end where !announcements[index].isTold(member) { count += 1 }
         if count > 0 {
+          isNews = true
           controlBytes += UInt64(3 + count * 8)
           bytes += 3 + count * 8 + DatagramView.sealedOverheadBytes + Limits.rateDatagramOverheadBytes
           mesh.send(.haveVertex, contentBytes: count * 8, to: member) { writer in
@@ -275,6 +284,7 @@ public struct Gossip: ~Copyable {
         }
         start = end
       }
+      if isNews { told += 1 }
     }
     announcementCount = 0
     announceNotBefore = now + min(mesh.backgroundTime(bytes), Limits.announceAfterMax)

@@ -218,8 +218,10 @@ public enum Limits {
   public static let loadMax: UInt8 = 242
   /// A dead member is forgotten after this.
   public static let forgetAfter = Interval.hours(7 * 24)
-  /// Neighbours that get a vertex at once; the others get its id.
+  /// Neighbours that get a vertex at once.
   public static let eagerNeighbours = 2
+  /// Neighbours that get its id: with those above, one node in 3,000 hears of it from nobody (e^-8).
+  public static let announcedNeighbours = 6
   /// In a mesh of at most so many others the author sends its vertex to all of them, and nobody passes it on whole.
   public static let eagerNeighboursOfAuthor = 4
   /// How long an announced vertex may take to come by itself before it is asked for.

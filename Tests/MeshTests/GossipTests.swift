@@ -19,7 +19,7 @@ import Wire
     }
   }
 
-  @Test(arguments: 1...10 as ClosedRange<UInt64>) func aVertexGoesToTwoAndItsIdToTheOthers(_ seed: UInt64) {
+  @Test(arguments: 1...10 as ClosedRange<UInt64>) func aVertexGoesToTwoAndItsIdToTheFewOthers(_ seed: UInt64) {
     let rig = MeshRig.linked(7, seed: seed)
     let source = rig.nodes[0]
     for round in 0..<20 {
@@ -48,6 +48,27 @@ import Wire
     }
     rig.run(for: .milliseconds(20))
     #expect(take(.vertex, from: rig.nodes[1]).isEmpty)
+  }
+
+  @Test func anIdGoesToSixOthersAndNotToWhoSentTheVertex() {
+    let rig = MeshRig.linked(16)
+    let relay = rig.nodes[0]
+    let source = relay.mesh.members.index(of: rig.nodes[1].id) ?? 0
+    var told = [Int](repeating: 0, count: rig.nodes.count)
+    for round in 0..<60 {
+      relay.gossip.spread(
+        [UInt8](repeating: 1, count: 200).span.bytes, id: key(round), from: source, in: &relay.mesh, at: rig.now)
+      rig.run(for: .milliseconds(20))
+      var ids = 0
+      for number in 1..<rig.nodes.count {
+        let count = take(.haveVertex, from: rig.nodes[number]).count
+        told[number] += count
+        ids += count
+      }
+      #expect(ids == Limits.announcedNeighbours)
+    }
+    #expect(told[1] == 0)
+    for count in told.dropFirst(2) { #expect((10...45).contains(count), "told \(count) of 60 times") }
   }
 
   @Test func allNeighboursTakeTheirTurn() {
