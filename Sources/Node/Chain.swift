@@ -171,6 +171,10 @@ extension LightNode where Flash: ~Copyable {
       return
     case .inserted: break
     }
+    // The evidence may have come before its author's first vertex did.
+    if evidence.count > 0 {
+      ring.excludeFromFrontier(record.author.prefix, epoch: evidence.epoch(of: record.author))
+    }
     statistics.verticesHeard += 1
     gossip.spread(record.bytes, id: id, from: member, in: &mesh, at: now)
     for index in 0..<vertex.parentCount {
@@ -209,9 +213,12 @@ extension LightNode where Flash: ~Copyable {
     let head = proof.first.head
     note(.warning, .equivocation, head.author)
     ring.excludeFromFrontier(head.author.prefix, epoch: head.sequence.epoch)
-    for other in 0..<mesh.members.count where mesh.members[other].isAlive && other != member {
-      mesh.send(.evidence, contentBytes: Evidence.byteCount, to: other) { proof.emit(into: &$0) }
-    }
+    for other in 0..<mesh.members.count where mesh.members[other].isAlive && other != member { tell(other, proof) }
+  }
+
+  /// Hands on evidence.
+  mutating func tell(_ member: Int, _ proof: Evidence) {
+    mesh.send(.evidence, contentBytes: Evidence.byteCount, to: member) { proof.emit(into: &$0) }
   }
 
   mutating func receiveEvidence(_ bytes: RawSpan, from member: Int, at now: Instant) {

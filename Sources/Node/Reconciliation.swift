@@ -163,6 +163,8 @@ extension LightNode where Flash: ~Copyable {
     }
     offer(beyond: frame, to: member)
     guard frame.flags & FrontierFrame.isAnswer == 0 else { return }
+    // Who has just started does not know of whom frontiers differ for good. One for each exchange is enough.
+    if evidence.count > 0 { tell(member, evidence[Int(gossip.drawJitter()) % evidence.count]) }
     // An exchange goes both ways: this member's turn is over, too.
     reconciliation.rows[member].openedAt = now
     reconciliation.rows[member].isDifferent = false

@@ -420,6 +420,8 @@ public enum Limits {
   public static let evidenceMax = 32
   /// How long an equivocator is passed over in placement.
   public static let evidenceWeighs = Interval.hours(24)
+  /// When other evidence of the same author and epoch is news again.
+  public static let evidenceRenewed = Interval.hours(12)
   /// Repair requests that one author may have answered: a burst, then this many each second.
   public static let repairRequestBurst = 8
   /// See `repairRequestBurst`.

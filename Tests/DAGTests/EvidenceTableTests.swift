@@ -11,21 +11,23 @@ import Wire
   let start = Instant(microseconds: 5_000_000)
 
   /// One signed half: what `author` said with sequence `counter`.
-  func half(author: Int, counter: UInt32, saying word: UInt64, kind: RecordKind = .vertex) -> Evidence.Half {
+  func half(
+    author: Int, epoch: UInt32 = 1, counter: UInt32, saying word: UInt64, kind: RecordKind = .vertex
+  ) -> Evidence.Half {
     let key = SecretKey(seed: key(author))
     let body = written { $0.u64(word) }
     let head = RecordHead(
-      kind: kind, author: key.publicKey, sequence: Sequence(epoch: 1, counter: counter),
+      kind: kind, author: key.publicKey, sequence: Sequence(epoch: epoch, counter: counter),
       time: Timestamp(rawValue: word))
     let record = written { _ = key.emitRecord(head, body: body.span.bytes, in: network, into: &$0) }
     guard let view = try? RecordView(record.span.bytes) else { preconditionFailure("a record is canonical") }
     return Evidence.Half(view)
   }
 
-  func evidence(author: Int, counter: UInt32) -> Evidence {
+  func evidence(author: Int, epoch: UInt32 = 1, counter: UInt32) -> Evidence {
     Evidence(
-      first: half(author: author, counter: counter, saying: 1),
-      second: half(author: author, counter: counter, saying: 2))
+      first: half(author: author, epoch: epoch, counter: counter, saying: 1),
+      second: half(author: author, epoch: epoch, counter: counter, saying: 2))
   }
 
   /// A table behind a reference, so that the macros of Swift Testing can look into it.
@@ -36,6 +38,7 @@ import Wire
     func add(_ evidence: Evidence, in network: Network, at now: Instant) -> Bool {
       table.add(evidence, in: network, at: now)
     }
+    func epoch(of author: NodeID) -> UInt32 { table.epoch(of: author) }
     func weighs(on author: NodeID, at now: Instant) -> Bool { table.weighs(on: author, at: now) }
   }
 
@@ -99,6 +102,22 @@ import Wire
     for author in 0..<Limits.evidenceMax + 3 {
       #expect(kept.weighs(on: publicKey(author), at: start) == (author >= 3))
     }
+  }
+
+  @Test func whoLiesAllTheTimeHasOneRow() {
+    let kept = Kept()
+    #expect(kept.epoch(of: publicKey(1)) == 0)
+    #expect(kept.add(evidence(author: 1, epoch: 2, counter: 1), in: network, at: start))
+    #expect(kept.add(evidence(author: 2, counter: 1), in: network, at: start))
+    // The same epoch again, and an earlier one, are no news; a later epoch is, and whoever lies on is renewed.
+    #expect(!kept.add(evidence(author: 1, epoch: 2, counter: 2), in: network, at: start + .hours(11)))
+    #expect(!kept.add(evidence(author: 1, counter: 1), in: network, at: start))
+    #expect(kept.add(evidence(author: 1, epoch: 3, counter: 1), in: network, at: start + .hours(1)))
+    #expect(kept.add(evidence(author: 1, epoch: 3, counter: 2), in: network, at: start + .hours(13)))
+    #expect(kept.count == 2)
+    #expect(kept.epoch(of: publicKey(1)) == 3 && kept.epoch(of: publicKey(2)) == 1)
+    #expect(kept.weighs(on: publicKey(1), at: start + .hours(36)))
+    #expect(!kept.weighs(on: publicKey(2), at: start + .hours(36)))
   }
 
   @Test func itWeighsOnItsAuthorForADay() {

@@ -47,6 +47,15 @@ import Wire
         mesh.stored(mesh.submit(mesh.random.bytes(500), flags: [.full, .flush], to: author), at: author))
       #expect(!stored.holders.contains(mesh.nodes[1].id))
     }
+    // Who starts now is told: else it would compare what rings have of a liar, and differ from all others for good.
+    mesh.restart(2, epoch: 2)
+    mesh.run(for: .seconds(60)) {
+      mesh.status("dag.equivocations", of: 2) > 0
+        && mesh.nodes[2].node.ring.frontierDigest() == mesh.nodes[0].node.ring.frontierDigest()
+    }
+    #expect(mesh.status("dag.equivocations", of: 2) > 0, "seed \(seed)")
+    #expect(
+      mesh.nodes[2].node.ring.frontierDigest() == mesh.nodes[0].node.ring.frontierDigest(), "seed \(seed)")
   }
 
   /// Nothing empties the vertex of a node that does not sign any more: what finds no room in it is not told.

@@ -77,7 +77,10 @@ extension Town {
 
   /// Asks what is to be asked, twice a second, while there is something.
   private func pursue() {
-    demands.removeAll { $0.isMet || ledger.entries[$0.entry].isExcused }
+    // A node whose power was cut is asked for the same when it is back, and has its time again.
+    demands.removeAll {
+      $0.isMet || ledger.entries[$0.entry].isExcused || $0.node >= 0 && !simulation.nodes[$0.node].isOn
+    }
     var underWay = 0
     for row in demands.indices {
       if demands[row].isAsked, !simulation.nodes[demands[row].askedAt].isOn {

@@ -76,8 +76,8 @@ public struct RunPlan: Sendable, Equatable {
     var plan = RunPlan(scenario: chosen.name)
     plan.seed = seed
     plan.nodes = 12 + random.below(29)
-    // Many short ones, and a few of two hours.
-    plan.hours = [0.25, 0.25, 0.5, 0.5, 0.75, 1, 1.5, 2][random.below(8)]
+    // Many short ones, because a fault needs a minute and two of them seldom an hour to meet, and a few of up to two hours.
+    plan.hours = random.below(16) == 0 ? [0.5, 1, 2][random.below(3)] : [0.1, 0.1, 0.15, 0.25][random.below(4)]
     let fileHours = Double(scenario.duration.microseconds) / 3_600_000_000
     plan.faster = min(60, max(1, Int(fileHours / (plan.hours ?? 1))))
     plan.without = scenario.faults.map(\.kind).filter { _ in random.below(4) == 0 }
@@ -113,6 +113,8 @@ extension Scenario {
     getEvery = sooner(getEvery, atLeast: Interval(microseconds: pause))
     commuteEvery = sooner(commuteEvery, atLeast: .seconds(120))
     scrub = sooner(scrub, atLeast: .seconds(600))
+    // What loses shards and whole memories sixty times as often makes others send more.
+    bytesPerNodeSecondMax = bytesPerNodeSecondMax * Int(60 + times) / 60
     repairAfter = (
       sooner(repairAfter.0, atLeast: .seconds(60)), sooner(repairAfter.1, atLeast: .seconds(300)),
       sooner(repairAfter.2, atLeast: .seconds(600))
