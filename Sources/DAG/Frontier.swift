@@ -142,6 +142,8 @@ extension RingCache {
   /// would go round for ever. O(log authors), O(slots) when it is past and vertices lack parents.
   public mutating func isPast(_ id: UInt64, at sequence: Sequence, of author: UInt64) -> Bool {
     guard let row = frontier.index(of: author), sequence <= frontier[row].overwritten else { return false }
+    // Everybody who has it still offers it: once is enough.
+    markOverwritten(id)
     // Told at once: a mark that it was overwritten may be forgotten before anybody looks. Before its signature is verified
     // nothing but its id, which others have signed, is sure to be right.
     for position in 0..<capacity where lackingCount > 0 && slots[position].isLacking {
@@ -204,6 +206,18 @@ extension RingCache {
       if found == nil, let slot = slot(of: parent), isLackedMarks[slot] == 1 { found = slot }
     }
     return found
+  }
+
+  /// Calls `body` with the prefixes of the parents that vertices wait for. O(1) when none does, else O(slots).
+  public mutating func forEachLacked(_ body: (UInt64) -> Void) {
+    refreshFrontier()
+    for position in 0..<capacity where lackingCount > 0 && slots[position].isLacking {
+      var bit: UInt16 = 1
+      forEachParent(of: position) { parent in
+        if slots[position].lackedParents & bit != 0 { body(parent.prefix) }
+        bit <<= 1
+      }
+    }
   }
 
   /// Calls `body` with the parents of the vertex in `position`.

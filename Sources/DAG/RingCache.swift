@@ -56,7 +56,8 @@ public struct RingCache: ~Copyable {
   private let headsBySequence: Table<Link>
   /// Prefixes of parents that were named before they came, by their low bits: such a vertex is no tip.
   private let awaited: Table<UInt64>
-  /// Prefixes of vertices that were overwritten here, by their low bits; a later one takes the place of an earlier.
+  /// Prefixes of vertices that were overwritten here or came too late, by their low bits; a later one takes the place of
+  /// an earlier. Four for each slot, because what is forgotten is asked for again, from every member that has it.
   private let overwritten: Table<UInt64>
   /// Prefixes of vertices that others say are gone, in the same way. Nobody can prove that, so it only ends asking.
   private let buried: Table<UInt64>
@@ -83,7 +84,7 @@ public struct RingCache: ~Copyable {
   /// Bytes that a ring of `slots` slots reserves.
   public static func byteCount(slots: Int) -> Int {
     slots * Limits.vertexBytes + Table<Slot>.byteCount(slots) + 2 * Table<Link>.byteCount(slots)
-      + 3 * Table<UInt64>.byteCount(slots) + Frontier.byteCount(slots: slots) + 3 * slots
+      + 6 * Table<UInt64>.byteCount(slots) + Frontier.byteCount(slots: slots) + 3 * slots
   }
 
   /// Reserves a ring. `slots` is a power of two from 16 to 32,768.
@@ -94,7 +95,7 @@ public struct RingCache: ~Copyable {
     headsByID = Table(repeating: Link.none, count: slots)
     headsBySequence = Table(repeating: Link.none, count: slots)
     awaited = Table(zeroed: slots)
-    overwritten = Table(zeroed: slots)
+    overwritten = Table(zeroed: 4 * slots)
     buried = Table(zeroed: slots)
     frontier = Frontier(slots: slots)
     isLackedMarks = Table(zeroed: slots)
@@ -141,7 +142,7 @@ public struct RingCache: ~Copyable {
   public func isPinned(_ slot: Int) -> Bool { slots[slot].isPinned }
 
   /// Whether the vertex whose id begins with `prefix` was here and has been overwritten; false negatives happen. O(1).
-  public func isOverwritten(prefix: UInt64) -> Bool { prefix != 0 && overwritten[mark(prefix)] == prefix }
+  public func isOverwritten(prefix: UInt64) -> Bool { prefix != 0 && overwritten[longMark(prefix)] == prefix }
   /// Whether it was overwritten or others say that it is gone. O(1).
   public func isGone(prefix: UInt64) -> Bool {
     isOverwritten(prefix: prefix) || isBuried(prefix: prefix)
@@ -203,7 +204,7 @@ public struct RingCache: ~Copyable {
       if !isHereOrGone(parents.parent(index)) { slots[position].lackedParents |= 1 << UInt16(index) }
     }
     let mark = self.mark(id.prefix)
-    if overwritten[mark] == id.prefix { overwritten[mark] = 0 }
+    if overwritten[longMark(id.prefix)] == id.prefix { overwritten[longMark(id.prefix)] = 0 }
     if buried[mark] == id.prefix { buried[mark] = 0 }
     if awaited[mark] == id.prefix { awaited[mark] = 0 } else { appendTip(position) }
     extendFrontier(position)
@@ -253,7 +254,7 @@ public struct RingCache: ~Copyable {
     removeTip(position)
     unlink(position)
     let slot = slots[position]
-    overwritten[mark(slot.id.prefix)] = slot.id.prefix
+    markOverwritten(slot.id.prefix)
     if let row = frontier.index(of: slot.author) {
       frontier[row].overwritten = max(frontier[row].overwritten, slot.sequence)
     }
@@ -280,6 +281,10 @@ public struct RingCache: ~Copyable {
   // Ids are digests and authors are keys, so their own bits spread well; the sequence is mixed in by a
   // multiplication with 2^64 / golden ratio.
   private func mark(_ prefix: UInt64) -> Int { Int(truncatingIfNeeded: prefix) & (capacity - 1) }
+  private func longMark(_ prefix: UInt64) -> Int {
+    Int(truncatingIfNeeded: prefix) & (overwritten.count - 1)
+  }
+  func markOverwritten(_ prefix: UInt64) { overwritten[longMark(prefix)] = prefix }
   private func bucket(_ prefix: UInt64) -> Int { Int(truncatingIfNeeded: prefix >> 16) & (capacity - 1) }
   private func bucket(_ author: UInt64, _ sequence: Sequence) -> Int {
     Int(truncatingIfNeeded: (author ^ sequence.rawValue &* 0x9e37_79b9_7f4a_7c15) >> 32) & (capacity - 1)

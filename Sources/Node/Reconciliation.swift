@@ -116,6 +116,9 @@ extension LightNode where Flash: ~Copyable {
     row.isDifferent = false
     reconciliation.rows[member] = row
     reconciliation.openedCount += 1
+    // What is waited for and was never asked for, for want of a row, nobody offers when nobody has it any more: the
+    // answer that it is gone is what is missing.
+    ring.forEachLacked { gossip.heard(of: $0, from: member, after: Limits.wantAfter, at: now) }
     sendFrontier(of: 0...UInt64.max, flags: 0, to: member, at: now)
   }
 

@@ -56,6 +56,8 @@ struct RepairScan: BitwiseCopyable {
   var lastFullAt = Instant.zero
   /// How many have: each of them audits another part of the certificates.
   var fullCount = 0
+  /// When what an audit has missed will have been gone for long enough.
+  var auditAt = Instant.never
   /// When everybody may be asked about such a bundle again, not only those who are likely to have it.
   var searchAt = Instant.zero
 }
@@ -150,7 +152,11 @@ extension LightNode where Flash: ~Copyable {
     guard !scan.isLoading else { return }
     if !scan.isRunning {
       let period = max(min(configuration.repairAfter.0, Limits.scanEvery), .seconds(1))
-      let isPeriodic = now - scan.startedAt >= period && isScanUseful(at: now)
+      if now >= scan.auditAt {
+        (scan.auditAt, scan.fullAt, scan.fullCount) = (.never, now, 0)
+      }
+      let isPeriodic =
+        now - scan.startedAt >= period && (scan.fullCount < auditParts || isScanUseful(at: now))
       // A newcomer is given a moment: others may follow.
       let isNews = scan.isDue && now - scan.startedAt >= .seconds(5)
       guard isPeriodic || isNews else { return }
@@ -219,9 +225,13 @@ extension LightNode where Flash: ~Copyable {
     guard scan.before == .zero, looksAfter(entry.cell), store.holds(.certificate, entry.bundle) else {
       return false
     }
-    let parts = 1 + store.recordCount / Limits.auditsPerWalk
+    let parts = auditParts
     return Int(truncatingIfNeeded: entry.bundle.prefix & 0xffff) % parts == scan.fullCount % parts
   }
+
+  /// Walks over everything that it takes to audit all: a node that starts does so once, because of holders that are gone
+  /// for longer than it remembers no member tells.
+  private var auditParts: Int { 1 + store.recordCount / Limits.auditsPerWalk }
 
   /// The certificate of a bundle that is held here was read: it is surveyed when too few of those in it are there, and
   /// somebody else could take a shard.
@@ -240,8 +250,12 @@ extension LightNode where Flash: ~Copyable {
     guard left < n, nextPlace(for: certificate.bundle, excluding: holders, at: now) != .nobody else { return }
     let delay = repairDelay(left: left, k: Int(certificate.redundancy.dataShards))
     var isDue = certificate.count < n
-    for position in 0..<certificate.count where gone[position] != .never && gone[position] + delay <= now {
-      isDue = true
+    for position in 0..<certificate.count where gone[position] != .never {
+      if gone[position] + delay <= now {
+        isDue = true
+      } else {
+        scan.auditAt = min(scan.auditAt, gone[position] + delay)
+      }
     }
     if isDue { startMend(certificate.bundle, isUpgrade: false, at: now) }
   }

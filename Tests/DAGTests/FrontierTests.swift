@@ -57,6 +57,22 @@ extension Ring {
     return vertices
   }
 
+  @Test func whatIsWaitedForIsNamed() {
+    let ring = Ring(slots: 16)
+    let vertices = chain(1, 3)
+    func lacked() -> [UInt64] {
+      var prefixes: [UInt64] = []
+      ring.cache.forEachLacked { prefixes.append($0) }
+      return prefixes
+    }
+    ring.insert(vertices[2])
+    #expect(lacked() == [vertices[1].id.prefix])
+    ring.insert(vertices[1])
+    #expect(lacked() == [vertices[0].id.prefix])
+    ring.cache.bury(prefix: vertices[0].id.prefix)
+    #expect(lacked().isEmpty)
+  }
+
   /// A newer one of its author has been overwritten. Whoever lacks it need not wait any longer.
   @Test func whatIsPastIsNotNews() {
     let ring = Ring(slots: 16)
@@ -71,6 +87,11 @@ extension Ring {
     // All but the newest of the first author are overwritten.
     for vertex in chain(2, 14) { ring.insert(vertex) }
     for index in 0...3 { #expect(isPast(vertices[index])) }
+    // Whoever offers them is not asked.
+    for index in 0...3 {
+      let isKnown = ring.cache.isOverwritten(prefix: vertices[index].id.prefix)
+      #expect(isKnown)
+    }
     for index in 4...6 { #expect(!isPast(vertices[index])) }
     // Though its mark is forgotten before anybody looks.
     for vertex in chain(4, 60) { ring.insert(vertex) }

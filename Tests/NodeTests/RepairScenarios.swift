@@ -97,6 +97,28 @@ import Wire
     #expect(repairs(mesh) == made, "made once, and not again")
   }
 
+  /// A holder is gone when all others start anew: nobody remembers it, so no member is missing, and it is missed all the
+  /// same, after its time.
+  @Test func aHolderThatWasGoneBeforeTheOthersStartedIsMissed() throws {
+    let mesh = mesh(6, seed: 8, configure: repairSoon)
+    let body = mesh.random.bytes(3_000)
+    let stored = try #require(mesh.stored(mesh.submit(body, flags: [.full, .flush], to: 0), at: 0))
+    mesh.run(for: .seconds(2))
+    let bundle = stored.location.bundle
+    let victim = try #require(mesh.holders(of: bundle).first { $0 != 0 })
+    mesh.kill(victim)
+    for index in mesh.nodes.indices where index != victim {
+      mesh.restart(index, epoch: 2) {
+        repairSoon(&$0)
+        $0.repairAfter = (.seconds(20), .seconds(60), .seconds(60))
+      }
+    }
+    mesh.run(for: .seconds(45))
+    #expect(mesh.holders(of: bundle).count == 3, "not before its time")
+    mesh.run(for: .seconds(120)) { mesh.holders(of: bundle).count == 4 }
+    #expect(mesh.holders(of: bundle).count == 4)
+  }
+
   @Test func aHolderThatComesBackCountsAgain() throws {
     let mesh = mesh(6, seed: 5, configure: repairSoon)
     let body = mesh.random.bytes(9_000)

@@ -23,9 +23,11 @@ extension Town {
     return nil
   }
 
-  /// Whether the log of node `number`, which runs, says that it has something of bundle `row`.
+  /// Whether the log of node `number`, which runs, says that it has something of bundle `row`. What is on the shelf, for want of
+  /// room in the index, is found by reading alone: then it is believed, and the reads of others are the judges.
   func claims(_ row: Int, _ number: Int) -> Bool {
-    simulation.nodes[number].node?.node.store.place(of: .shard, ledger.bundles[row].id) != nil
+    guard let box = simulation.nodes[number].node else { return false }
+    return box.node.store.hasShelf || box.node.store.place(of: .shard, ledger.bundles[row].id) != nil
   }
 
   /// What is written at the head of a record; see Sources/Store/FORMAT.md.

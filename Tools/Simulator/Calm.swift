@@ -93,7 +93,8 @@ extension Town {
     // An old one of fewer shards than usual may have been let go.
     guard bundle.redundancy.losses >= scenario.redundancy.losses else { return true }
     let there = shards(of: row).nonzeroBitCount
-    if scenario.hostileShare > 0 || residents.contains(where: \.wasHurt) {
+    let isShelved = simulation.nodes.contains { $0.node?.node.store.hasShelf ?? false }
+    if scenario.hostileShare > 0 || isShelved || residents.contains(where: \.wasHurt) {
       return there >= Int(bundle.redundancy.dataShards)
     }
     // Of what is durable and was not full when its author lost its power there is no more than was promised.

@@ -47,6 +47,8 @@ extension Town {
       let entry = ledger.entries[row]
       guard entry.node == number, entry.state == .accepted, !entry.isExcused else { continue }
       let isHere = simulation.nodes[number].node?.node.store.place(of: .outbox, entry.transaction) != nil
+      // Who lies about what it holds may have most of what nobody was told of.
+      guard isHere || !scenario.hostilities.contains(.liars) else { continue }
       let calm = Instant.zero + scenario.duration + scenario.convergesWithin - simulation.now
       demand(row, at: number, within: isHere ? .seconds(180) : calm + .seconds(600), .accepted)
       left -= 1
@@ -59,6 +61,18 @@ extension Town {
     let isWhole = scenario.islands == 1 && !scenario.faults.contains { splits.contains($0.kind) }
     let calm = Instant.zero + scenario.duration + scenario.convergesWithin - simulation.now
     return isWhole ? .seconds(300) : calm + .seconds(600)
+  }
+
+  /// Until when what was accepted may take after all: a node that has brought its outbox out since must find it with others
+  /// like everybody else.
+  private func extended(_ demand: Demand) -> Instant? {
+    let calm = Instant.zero + scenario.duration + scenario.convergesWithin + .seconds(600)
+    return demand.checker == .accepted && demand.until < calm && !isInOutbox(demand) ? calm : nil
+  }
+
+  private func isInOutbox(_ demand: Demand) -> Bool {
+    let transaction = ledger.entries[demand.entry].transaction
+    return simulation.nodes[demand.node].node?.node.store.place(of: .outbox, transaction) != nil
   }
 
   func demandMet(_ entry: Int, at node: Int) {
@@ -92,9 +106,12 @@ extension Town {
     }
     for row in demands.indices where !demands[row].isAsked && simulation.now >= demands[row].nextAt {
       let demand = demands[row]
-      if simulation.now >= demand.until {
-        // Who was off, or cut off, all the time could not be asked.
-        guard demand.askedAt >= 0 else {
+      if simulation.now >= demand.until, let later = extended(demand) {
+        demands[row].until = later
+      } else if simulation.now >= demand.until {
+        // Who was off, or cut off, all the time could not be asked; and liars may hold what nobody was told of.
+        let isWithLiars = demand.checker == .accepted && scenario.hostilities.contains(.liars)
+        guard demand.askedAt >= 0, !isWithLiars || isInOutbox(demand) else {
           demands[row].isMet = true
           continue
         }
