@@ -4,6 +4,7 @@
 import Foundation
 import Identity
 import Logging
+import Notation
 import ServiceLifecycle
 import Synchronization
 import Wire
@@ -47,6 +48,8 @@ public final class Gateway: Service {
   private let vertices: AsyncStream<[UInt8]>
   private let ownKey: NodeID
   private let keptFor: Duration
+  /// The mesh as this node knows it.
+  public let members: Members
   /// Repair requests.
   public let repairs = RepairRequests()
   private let logger: Logger
@@ -63,10 +66,10 @@ public final class Gateway: Service {
 
   /// A gateway to the node of `home`.
   public init(
-    home: String, network: Network, ownKey: NodeID, store: AnalyticsStore, keptFor: Duration, logger: Logger
+    home: String, network: Network, own: Members.Own, store: AnalyticsStore, keptFor: Duration, logger: Logger
   ) throws {
     (self.network, self.store, self.logger) = (network, store, logger)
-    (self.ownKey, self.keptFor) = (ownKey, keptFor)
+    (self.ownKey, self.keptFor, members) = (own.key, keptFor, Members(own: own))
     // More than the ring of the node holds would be told too late to matter.
     let (heard, heardSource) = AsyncStream.makeStream(of: [UInt8].self, bufferingPolicy: .bufferingNewest(16_384))
     vertices = heard
@@ -87,6 +90,7 @@ public final class Gateway: Service {
       group.addTask { try await self.follow() }
       group.addTask { try await self.listen() }
       group.addTask { try await self.expire() }
+      group.addTask { try await self.watch() }
       group.addTask {
         try await self.recover()
         self.state.withLock { $0.isReady = true }
@@ -94,7 +98,6 @@ public final class Gateway: Service {
       group.addTask {
         try? await gracefulShutdown()
         self.state.withLock { $0.isReady = false }
-        self.events.close()
         throw CancellationError()
       }
       do {
@@ -177,6 +180,7 @@ public final class Gateway: Service {
       case .abandoned: state.withLock { for id in step.transactions { $0.bundled[id] = nil } }
       case .durable, .full:
         try await store.advance(step)
+        members.count(step)
         state.withLock { state in
           for id in step.transactions {
             state.open[id] = nil
@@ -279,6 +283,18 @@ public final class Gateway: Service {
     }
   }
 
+  /// Tells what becomes of the mesh.
+  private func watch() async throws {
+    while true {
+      if case .figures(let figures) = await questions.ask(.status),
+        case .peers(let peers) = await questions.ask(.peers)
+      {
+        events.publish(members.update(figures, peers))
+      }
+      try await Task.sleep(for: Members.interval)
+    }
+  }
+
   /// Lets go of what is older than it is kept, a slice at a time.
   private func expire() async throws {
     while true {
@@ -291,6 +307,7 @@ public final class Gateway: Service {
   /// Starts to bring a transaction back from whoever holds shards of it. Nil when too many are being brought back.
   public func repair(_ id: Digest, for requester: String) -> RepairRequests.Entry? {
     guard let entry = repairs.begin(id, requester) else { return nil }
+    let begun = Int64(Date().timeIntervalSince1970 * 1_000)
     Task {
       let outcome: RepairRequests.Outcome
       do {
@@ -300,6 +317,11 @@ public final class Gateway: Service {
       }
       repairs.end(entry.id, outcome)
       wake([id])
+      do {
+        try await store.end(entry, outcome, begun: begun)
+      } catch {
+        logger.error("a repair request is not in the statistics", metadata: ["error": "\(error)"])
+      }
     }
     return entry
   }
