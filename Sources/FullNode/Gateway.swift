@@ -58,7 +58,8 @@ public final class Gateway: Service {
     /// What is on its way; true: accepted.
     var open: [Digest: Bool] = [:]
     var bundled: [Digest: Digest] = [:]
-    var sleepers: [Digest: [CheckedContinuation<Void, Never>]] = [:]
+    var waiters: [Digest: [UInt64: AsyncStream<Void>.Continuation]] = [:]
+    var waiterCount: UInt64 = 0
     var isReady = false
   }
   private let state = Mutex(State())
@@ -202,10 +203,10 @@ public final class Gateway: Service {
   }
 
   private func wake(_ ids: [Digest]) {
-    let sleepers = state.withLock { state in
-      state.sleepers.isEmpty ? [] : ids.flatMap { state.sleepers.removeValue(forKey: $0) ?? [] }
+    let waiters = state.withLock { state in
+      state.waiters.isEmpty ? [] : ids.flatMap { state.waiters[$0].map { Array($0.values) } ?? [] }
     }
-    for sleeper in sleepers { sleeper.resume() }
+    for waiter in waiters { waiter.yield() }
   }
 
   /// What was submitted before the start and is not known to be durable: it is durable, in the outbox, or was never taken
@@ -357,16 +358,27 @@ public final class Gateway: Service {
     }
   }
 
-  /// Waits until something happens to `id`, or `deadline`.
-  public func waitForChange(of id: Digest, until deadline: ContinuousClock.Instant) async {
-    let task = Task {
+  /// Yields when something happens to `id` from now on, and ends at `deadline`. Whoever asks for this first and looks then
+  /// misses nothing.
+  public func changes(of id: Digest, until deadline: ContinuousClock.Instant) -> AsyncStream<Void> {
+    let (stream, waiter) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+    let number = state.withLock { state in
+      state.waiterCount += 1
+      state.waiters[id, default: [:]][state.waiterCount] = waiter
+      return state.waiterCount
+    }
+    let timer = Task {
       try? await Task.sleep(until: deadline, clock: .continuous)
-      self.wake([id])
+      waiter.finish()
     }
-    await withCheckedContinuation { continuation in
-      state.withLock { $0.sleepers[id, default: []].append(continuation) }
+    waiter.onTermination = { [self] _ in
+      timer.cancel()
+      state.withLock { state in
+        state.waiters[id]?[number] = nil
+        if state.waiters[id]?.isEmpty == true { state.waiters[id] = nil }
+      }
     }
-    task.cancel()
+    return stream
   }
 
   /// The node's figures.

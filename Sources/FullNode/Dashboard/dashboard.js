@@ -51,7 +51,7 @@ function bytes(count) {
 }
 
 function days(count) {
-  if (!count) return "not known yet";
+  if (!count) return "–";
   if (count < 730) return `${number.format(count)} days`;
   const years = Math.round(count / 365);
   return years > 100 ? "over 100 years" : `${years} years`;
@@ -88,7 +88,7 @@ function words(node) {
 }
 
 function reached(node) {
-  if (node.self) return "–";
+  if (node.self || condition(node) === "failed") return "–";
   if (!node.hops) return "no way known";
   const time = node.round_trip_ms == null ? "" : `, ${node.round_trip_ms < 10 ? node.round_trip_ms.toFixed(1) : Math.round(node.round_trip_ms)} ms`;
   return node.hops === 1 ? `straight${time}` : `${node.hops} hops, by ${node.relay ? short(node.relay) : "another"}`;
@@ -117,7 +117,7 @@ function drawFigures() {
   put("store", bytes(figures.store_bytes - figures.store_free_bytes));
   put("store-sub", `of ${bytes(figures.store_bytes)}, ${percent(1 - own.free)} used`);
   put("card", days(figures.card_life_days));
-  put("card-sub", `written so far: ${bytes(figures.written_bytes)}`);
+  put("card-sub", figures.card_life_days ? `written so far: ${bytes(figures.written_bytes)}` : "not known in the first hours");
   put("town", [`network ${own.network}`, own.place, own.region].filter(Boolean).join(" · "));
 }
 

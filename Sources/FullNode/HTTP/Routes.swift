@@ -245,16 +245,14 @@ public struct Routes: Sendable {
 
   private func transaction(_ request: Request, _ id: Digest) async throws -> Response {
     let wait = try request.uri.queryParameters["wait"].map { try Self.seconds($0) } ?? 0
-    let deadline = ContinuousClock.now + .seconds(wait)
+    var changes =
+      wait > 0 ? gateway.changes(of: id, until: .now + .seconds(wait)).makeAsyncIterator() : nil
     while true {
       let stored = try await gateway.store.transaction(id)
-      if let stored, stored.stage != nil || ContinuousClock.now >= deadline { return Self.json(.ok, text(stored)) }
-      guard ContinuousClock.now < deadline else {
-        throw Problem(
-          status: .notFound, type: "not-found", detail: "this node does not know the transaction")
-      }
-      // What may have changed between the look and the wait is looked at soon again.
-      await gateway.waitForChange(of: id, until: min(deadline, .now + .milliseconds(250)))
+      if let stored, stored.stage != nil { return Self.json(.ok, text(stored)) }
+      if await changes?.next() != nil { continue }
+      if let stored { return Self.json(.ok, text(stored)) }
+      throw Problem(status: .notFound, type: "not-found", detail: "this node does not know the transaction")
     }
   }
 
