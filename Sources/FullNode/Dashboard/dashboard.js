@@ -105,7 +105,7 @@ function drawFigures() {
   const last = samples.at(-1);
   put("rate", number.format(last ? last.accepted : 0));
   const most = Math.max(0, ...samples.map((sample) => sample.accepted));
-  put("rate-sub", `peak ${number.format(most)} in three minutes`);
+  put("rate-sub", `peak ${number.format(most)}`);
   put("durable", figures.submitted ? `${(Math.floor(figures.durable / figures.submitted * 1_000) / 10)} %` : "–");
   put("durable-sub", `${number.format(figures.durable)} of ${number.format(figures.submitted)}`);
   const all = [...nodes.values()];
@@ -117,7 +117,7 @@ function drawFigures() {
   put("store", bytes(figures.store_bytes - figures.store_free_bytes));
   put("store-sub", `of ${bytes(figures.store_bytes)}, ${percent(1 - own.free)} used`);
   put("card", days(figures.card_life_days));
-  put("card-sub", figures.card_life_days ? `written so far: ${bytes(figures.written_bytes)}` : "not known in the first hours");
+  put("card-sub", figures.card_life_days ? `written so far: ${bytes(figures.written_bytes)}` : "known in some hours");
   put("town", [`network ${own.network}`, own.place, own.region].filter(Boolean).join(" · "));
 }
 
