@@ -149,15 +149,14 @@ public struct HotaruClient: Sendable {
   ) async throws -> Transaction? {
     if let found = try await transaction(id) { return found }
     let deadline = ContinuousClock.now + limit
-    let request = try await repair(id, for: requester)
+    var request = try await repair(id, for: requester)
     while true {
       if let found = try await transaction(id, wait: .milliseconds(500)) { return found }
-      switch try await repairRequest(request.id).state {
-      case .notFound: return nil
-      case .failed: throw HotaruClientError.answer("the transaction could not be brought back now")
-      case .pending, .acknowledged: break
-      }
+      let state = try await repairRequest(request.id).state
+      if state == .notFound { return nil }
       guard ContinuousClock.now < deadline else { throw HotaruClientError.timeout }
+      // Too few holders could be reached just now: a node that has just started, or lost some, soon knows others.
+      if state == .failed { request = try await repair(id, for: requester) }
     }
   }
 
