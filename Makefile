@@ -2,7 +2,7 @@
 # each can be run by hand too. Products land in out/, intermediate files in .build/; git ignores both.
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap light full full-tests demo test test-long bench lint board boards mixed-mesh mixed-mesh-large netlab fuzz kill-rounds power-cuts sim sim-null sweep sim-mutants clean
+.PHONY: help bootstrap light full full-apps full-tests demo demo-full bench-full test test-long bench lint board boards mixed-mesh mixed-mesh-large netlab fuzz kill-rounds power-cuts sim sim-null sweep sim-mutants clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-22s %s\n", $$1 ($$1 == "board" ? " BOARD=..." : ""), $$2 }' $(MAKEFILE_LIST)
@@ -17,8 +17,20 @@ light: bootstrap ## Build the light node for this machine: out/host/hotaru
 full: bootstrap ## Build the full node for this machine: out/host/hotaru-full (fetches its packages)
 	@Tools/build-full
 
-full-tests: light full ## Tests of the full node, with real processes
+full-apps: full
+	@Tools/build-full hotaru-app hotaru-example hotaru-plain
+
+full-tests: light full full-apps ## Tests of the full node, with real processes and a real browser
+	@Tools/bootstrap dashboard
 	@Tools/full-tests/run
+	@Tools/full-tests/apps
+	@Tools/full-tests/dashboard
+
+demo-full: light full-apps ## An app, a full node, eight light nodes: submit, kill two, read back by repair (SAMPLE=200)
+	@Tools/demo-full/run
+
+bench-full: light full-apps ## Measure the full node's figures, into out/bench-full.jsonl
+	@Tools/bench/full
 
 demo: light ## Store a file (FILE=...) on seven nodes, kill two of its holders, get it back
 	@Tools/demo/run

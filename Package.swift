@@ -46,7 +46,10 @@ func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Reso
 /// rests on nothing, and `swift build` fetches nothing.
 let isFull = Context.environment["HOTARU_FULL"] == "1"
 
-let fullProducts: [Product] = [.executable(name: "hotaru-full", targets: ["hotaru-full"])]
+let fullProducts: [Product] = [
+  .executable(name: "hotaru-full", targets: ["hotaru-full"]),
+  .library(name: "HotaruClient", targets: ["HotaruClient"]),
+]
 
 let fullPackages: [Package.Dependency] = [
   .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
@@ -54,19 +57,42 @@ let fullPackages: [Package.Dependency] = [
   .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
   .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
   .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+  .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
 ]
 
 let fullTargets: [Target] = [
+  .target(name: "Notation", dependencies: ["Wire", "Identity"], swiftSettings: ordinary),
+  .target(
+    name: "HotaruClient",
+    dependencies: [
+      "Wire", "Identity", "Notation", .product(name: "AsyncHTTPClient", package: "async-http-client"),
+    ], swiftSettings: ordinary),
+  .executableTarget(
+    name: "hotaru-example", dependencies: ["HotaruClient"], path: "Tools/full-tests/example",
+    swiftSettings: ordinary),
+  .executableTarget(
+    name: "hotaru-app",
+    dependencies: ["HotaruClient", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+    path: "Tools/demo-full/app", swiftSettings: ordinary),
+  .executableTarget(
+    name: "hotaru-plain",
+    dependencies: [
+      "Wire", "Identity", "Notation", "FullNode", .product(name: "Hummingbird", package: "hummingbird"),
+      .product(name: "GRDB", package: "GRDB.swift"),
+    ], path: "Tools/bench/plain", swiftSettings: ordinary),
   .target(
     name: "FullNode",
     dependencies: [
-      "Wire", "Identity", "Node", "Host", "Client", "CLinux",
+      "Wire", "Identity", "Notation", "Node", "Host", "Client", "CLinux",
       .product(name: "Hummingbird", package: "hummingbird"),
       .product(name: "HummingbirdTLS", package: "hummingbird"),
       .product(name: "GRDB", package: "GRDB.swift"),
       .product(name: "Logging", package: "swift-log"),
       .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
-    ], exclude: ["README.md"], swiftSettings: ordinary),
+    ], exclude: ["README.md"],
+    resources: ["dashboard.html", "dashboard.css", "dashboard.js", "icon.svg"].map {
+      .embedInCode("Dashboard/\($0)")
+    }, swiftSettings: ordinary),
   .executableTarget(
     name: "hotaru-full",
     dependencies: [

@@ -49,8 +49,10 @@ public func runFullNode(home: String, _ options: FullOptions) async throws {
   let path = Array(home.utf8)
   guard let folder = Home(option: path.span.bytes) else { throw WrongSetting(description: "no home") }
   let ownKey = SecretKey(seed: try KeyFile.load(folder)).publicKey
+  let own = Members.Own(
+    key: ownKey, network: text(settings.network), place: text(settings.place), region: text(settings.region))
   let gateway = try Gateway(
-    home: home, network: network, ownKey: ownKey, store: store, keptFor: options.keptFor, logger: logger)
+    home: home, network: network, own: own, store: store, keptFor: options.keptFor, logger: logger)
   let tokens = try Tokens(home: home)
   guard !tokens.entries.isEmpty || ["127.0.0.1", "::1", "localhost"].contains(options.address) else {
     throw WrongSetting(
@@ -70,9 +72,13 @@ public func runFullNode(home: String, _ options: FullOptions) async throws {
       availableConnectionsDelegate: MaximumAvailableConnections(options.connectionsMax)),
     logger: logger)
   var configuration = ServiceGroupConfiguration(
-    services: [node, gateway, server], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
+    services: [node, gateway, server, gateway.events], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
   configuration.maximumGracefulShutdownDuration = .seconds(30)
   try await ServiceGroup(configuration: configuration).run()
+}
+
+private func text(_ text: ShortText) -> String {
+  text.withBytes { bytes in unsafe bytes.withUnsafeBytes { unsafe String(decoding: $0, as: UTF8.self) } }
 }
 
 private func tlsConfiguration(_ certificate: String, _ key: String) throws -> TLSConfiguration {

@@ -4,6 +4,7 @@
 import Foundation
 import Identity
 import Logging
+import Notation
 import ServiceLifecycle
 import Synchronization
 import Wire
@@ -47,6 +48,8 @@ public final class Gateway: Service {
   private let vertices: AsyncStream<[UInt8]>
   private let ownKey: NodeID
   private let keptFor: Duration
+  /// The mesh as this node knows it.
+  public let members: Members
   /// Repair requests.
   public let repairs = RepairRequests()
   private let logger: Logger
@@ -55,18 +58,22 @@ public final class Gateway: Service {
     /// What is on its way; true: accepted.
     var open: [Digest: Bool] = [:]
     var bundled: [Digest: Digest] = [:]
-    var sleepers: [Digest: [CheckedContinuation<Void, Never>]] = [:]
+    var waiters: [Digest: [UInt64: AsyncStream<Void>.Continuation]] = [:]
+    var waiterCount: UInt64 = 0
     var isReady = false
   }
   private let state = Mutex(State())
   private static let openMax = 60_000
+  /// Transactions that are let go of at once: some 3 ms, of which who submits waits for one. With the pauses some 2,000 a
+  /// second, on average more than come in.
+  private static let expirySlice = 100
 
   /// A gateway to the node of `home`.
   public init(
-    home: String, network: Network, ownKey: NodeID, store: AnalyticsStore, keptFor: Duration, logger: Logger
+    home: String, network: Network, own: Members.Own, store: AnalyticsStore, keptFor: Duration, logger: Logger
   ) throws {
     (self.network, self.store, self.logger) = (network, store, logger)
-    (self.ownKey, self.keptFor) = (ownKey, keptFor)
+    (self.ownKey, self.keptFor, members) = (own.key, keptFor, Members(own: own))
     // More than the ring of the node holds would be told too late to matter.
     let (heard, heardSource) = AsyncStream.makeStream(of: [UInt8].self, bufferingPolicy: .bufferingNewest(16_384))
     vertices = heard
@@ -87,6 +94,7 @@ public final class Gateway: Service {
       group.addTask { try await self.follow() }
       group.addTask { try await self.listen() }
       group.addTask { try await self.expire() }
+      group.addTask { try await self.watch() }
       group.addTask {
         try await self.recover()
         self.state.withLock { $0.isReady = true }
@@ -94,7 +102,6 @@ public final class Gateway: Service {
       group.addTask {
         try? await gracefulShutdown()
         self.state.withLock { $0.isReady = false }
-        self.events.close()
         throw CancellationError()
       }
       do {
@@ -177,6 +184,7 @@ public final class Gateway: Service {
       case .abandoned: state.withLock { for id in step.transactions { $0.bundled[id] = nil } }
       case .durable, .full:
         try await store.advance(step)
+        members.count(step)
         state.withLock { state in
           for id in step.transactions {
             state.open[id] = nil
@@ -198,10 +206,10 @@ public final class Gateway: Service {
   }
 
   private func wake(_ ids: [Digest]) {
-    let sleepers = state.withLock { state in
-      state.sleepers.isEmpty ? [] : ids.flatMap { state.sleepers.removeValue(forKey: $0) ?? [] }
+    let waiters = state.withLock { state in
+      state.waiters.isEmpty ? [] : ids.flatMap { state.waiters[$0].map { Array($0.values) } ?? [] }
     }
-    for sleeper in sleepers { sleeper.resume() }
+    for waiter in waiters { waiter.yield() }
   }
 
   /// What was submitted before the start and is not known to be durable: it is durable, in the outbox, or was never taken
@@ -279,18 +287,33 @@ public final class Gateway: Service {
     }
   }
 
+  /// Tells what becomes of the mesh.
+  private func watch() async throws {
+    while true {
+      if case .figures(let figures) = await questions.ask(.status),
+        case .peers(let peers) = await questions.ask(.peers)
+      {
+        events.publish(members.update(figures, peers))
+      }
+      try await Task.sleep(for: Members.interval)
+    }
+  }
+
   /// Lets go of what is older than it is kept, a slice at a time.
   private func expire() async throws {
     while true {
       try await Task.sleep(for: min(keptFor, .seconds(60)))
       let limit = Int64((Date().timeIntervalSince1970 - Double(keptFor.components.seconds)) * 1_000)
-      while try await store.expire(before: limit, limit: 500) > 0 { try await Task.sleep(for: .milliseconds(20)) }
+      while try await store.expire(before: limit, limit: Self.expirySlice) > 0 {
+        try await Task.sleep(for: .milliseconds(20))
+      }
     }
   }
 
   /// Starts to bring a transaction back from whoever holds shards of it. Nil when too many are being brought back.
   public func repair(_ id: Digest, for requester: String) -> RepairRequests.Entry? {
     guard let entry = repairs.begin(id, requester) else { return nil }
+    let begun = Int64(Date().timeIntervalSince1970 * 1_000)
     Task {
       let outcome: RepairRequests.Outcome
       do {
@@ -300,6 +323,11 @@ public final class Gateway: Service {
       }
       repairs.end(entry.id, outcome)
       wake([id])
+      do {
+        try await store.end(entry, outcome, begun: begun)
+      } catch {
+        logger.error("a repair request is not in the statistics", metadata: ["error": "\(error)"])
+      }
     }
     return entry
   }
@@ -335,16 +363,27 @@ public final class Gateway: Service {
     }
   }
 
-  /// Waits until something happens to `id`, or `deadline`.
-  public func waitForChange(of id: Digest, until deadline: ContinuousClock.Instant) async {
-    let task = Task {
+  /// Yields when something happens to `id` from now on, and ends at `deadline`. Whoever asks for this first and looks then
+  /// misses nothing.
+  public func changes(of id: Digest, until deadline: ContinuousClock.Instant) -> AsyncStream<Void> {
+    let (stream, waiter) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+    let number = state.withLock { state in
+      state.waiterCount += 1
+      state.waiters[id, default: [:]][state.waiterCount] = waiter
+      return state.waiterCount
+    }
+    let timer = Task {
       try? await Task.sleep(until: deadline, clock: .continuous)
-      self.wake([id])
+      waiter.finish()
     }
-    await withCheckedContinuation { continuation in
-      state.withLock { $0.sleepers[id, default: []].append(continuation) }
+    waiter.onTermination = { [self] _ in
+      timer.cancel()
+      state.withLock { state in
+        state.waiters[id]?[number] = nil
+        if state.waiters[id]?.isEmpty == true { state.waiters[id] = nil }
+      }
     }
-    task.cancel()
+    return stream
   }
 
   /// The node's figures.

@@ -8,7 +8,7 @@ import FullNode
 struct HotaruFull: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "hotaru-full", abstract: "A town's gateway for apps: a Hotaru node with an HTTP API.",
-    subcommands: [Run.self, TokenCommand.self])
+    subcommands: [Run.self, ReportCommand.self, TokenCommand.self])
 }
 
 struct Run: AsyncParsableCommand {
@@ -56,7 +56,7 @@ struct Run: AsyncParsableCommand {
   }
 }
 
-private func homeFolder(_ option: String?) -> String {
+func homeFolder(_ option: String?) -> String {
   option ?? ProcessInfo.processInfo.environment["HOTARU_HOME"] ?? NSHomeDirectory() + "/.hotaru"
 }
 

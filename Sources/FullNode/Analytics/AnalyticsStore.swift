@@ -6,6 +6,7 @@
 
 import Foundation
 import GRDB
+import Notation
 import Synchronization
 import Wire
 
@@ -76,6 +77,9 @@ public final class AnalyticsStore: Sendable {
         CREATE INDEX IF NOT EXISTS by_author ON "transaction" (author, number);
         CREATE INDEX IF NOT EXISTS by_receiver ON "transaction" (receiver, number) WHERE receiver IS NOT NULL;
         CREATE INDEX IF NOT EXISTS by_bundle ON "transaction" (bundle) WHERE bundle IS NOT NULL;
+        CREATE TABLE IF NOT EXISTS repair (
+          number INTEGER PRIMARY KEY, target BLOB NOT NULL, requester TEXT NOT NULL, begun INTEGER NOT NULL,
+          milliseconds INTEGER NOT NULL, outcome TEXT NOT NULL);
         CREATE INDEX IF NOT EXISTS not_durable ON "transaction" (number) WHERE bundle IS NULL AND origin = 1;
         """)
   }
@@ -182,7 +186,18 @@ public final class AnalyticsStore: Sendable {
     }
   }
 
-  /// Lets go of at most `limit` of the oldest transactions that came before `milliseconds` (since 1970). Returns how many.
+  /// A repair request that was made at `begun` (milliseconds since 1970) has ended now.
+  public func end(_ repair: RepairRequests.Entry, _ outcome: RepairRequests.Outcome, begun: Int64) async throws {
+    let now = Int64(Date().timeIntervalSince1970 * 1_000)
+    try await write { database in
+      try database.execute(
+        sql: "INSERT INTO repair (target, requester, begun, milliseconds, outcome) VALUES (?, ?, ?, ?, ?)",
+        arguments: [Data(repair.transaction.array), repair.requester, begun, max(0, now - begun), outcome.rawValue])
+    }
+  }
+
+  /// Lets go of at most `limit` of the oldest transactions, and as many repair requests, that came before `milliseconds`
+  /// (since 1970). Returns how many transactions.
   /// A slice is small, so nobody who submits waits longer for it than for another submitter.
   public func expire(before milliseconds: Int64, limit: Int) async throws -> Int {
     try await write { database in
@@ -193,6 +208,11 @@ public final class AnalyticsStore: Sendable {
             SELECT number FROM (SELECT number, received FROM "transaction" ORDER BY number LIMIT ?1) WHERE received < ?2)
           """, arguments: [limit, milliseconds])
       let count = database.changesCount
+      try database.execute(
+        sql: """
+          DELETE FROM repair WHERE number IN (
+            SELECT number FROM (SELECT number, begun FROM repair ORDER BY number LIMIT ?1) WHERE begun < ?2)
+          """, arguments: [limit, milliseconds])
       if count > 0 {
         try database.execute(
           sql: """

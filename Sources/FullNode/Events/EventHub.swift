@@ -4,6 +4,7 @@
 // this.
 
 import Foundation
+import ServiceLifecycle
 import Synchronization
 import Wire
 
@@ -29,7 +30,9 @@ public struct Event: Sendable {
 }
 
 /// The ring of events.
-public final class EventHub: Sendable {
+///
+/// As a service it ends all readers at the shutdown: the server, which ends later, waits for them.
+public final class EventHub: Service {
   private struct State {
     var ring: [Event] = []
     /// The number of the next event; the first is 1.
@@ -71,8 +74,11 @@ public final class EventHub: Sendable {
     }
   }
 
-  /// Ends all readers.
-  public func close() { wake(closes: true) }
+  /// Waits for the shutdown.
+  public func run() async throws {
+    try? await gracefulShutdown()
+    wake(closes: true)
+  }
 
   private func wake(closes: Bool) {
     let sleepers = state.withLock { state in

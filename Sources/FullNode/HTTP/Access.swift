@@ -8,6 +8,7 @@ import Foundation
 import Host
 import Hummingbird
 import Identity
+import Notation
 import Wire
 
 /// What a token allows.
@@ -89,7 +90,7 @@ public struct Tokens: Sendable {
   }
 }
 
-/// Asks everybody for a token, but for `/healthz` and `/readyz`.
+/// Asks everybody for a token, but for `/healthz`, `/readyz` and the dashboard's files.
 struct AccessMiddleware<Context: RequestContext>: RouterMiddleware {
   private let scopes: [Digest: Set<Scope>]
 
@@ -100,7 +101,9 @@ struct AccessMiddleware<Context: RequestContext>: RouterMiddleware {
   func handle(
     _ request: Request, context: Context, next: (Request, Context) async throws -> Response
   ) async throws -> Response {
-    guard !scopes.isEmpty, request.uri.path != "/healthz", request.uri.path != "/readyz" else {
+    guard !scopes.isEmpty, request.uri.path != "/healthz", request.uri.path != "/readyz",
+      !Dashboard.isOpen(request.uri.path)
+    else {
       return try await next(request, context)
     }
     let needed: Scope =

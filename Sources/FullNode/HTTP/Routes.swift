@@ -5,6 +5,7 @@ import HTTPTypes
 import Hummingbird
 import Identity
 import NIOCore
+import Notation
 import Wire
 
 private struct Submitted: Decodable { let record: String }
@@ -54,8 +55,10 @@ public struct Routes: Sendable {
       }
       return Self.json(.ok, Self.text(entry))
     }
+    router.get("/v1/nodes") { _, _ in try nodes() }
     router.get("/v1/events") { request, _ in try events(request) }
     router.get("/metrics") { _, _ in try await metrics() }
+    Dashboard.add(to: router)
     router.get("/healthz") { _, _ in Self.json(.ok, #"{"status":"ok"}"#) }
     router.get("/readyz") { _, _ in
       guard gateway.isReady else { throw Self.notReady }
@@ -242,16 +245,14 @@ public struct Routes: Sendable {
 
   private func transaction(_ request: Request, _ id: Digest) async throws -> Response {
     let wait = try request.uri.queryParameters["wait"].map { try Self.seconds($0) } ?? 0
-    let deadline = ContinuousClock.now + .seconds(wait)
+    var changes =
+      wait > 0 ? gateway.changes(of: id, until: .now + .seconds(wait)).makeAsyncIterator() : nil
     while true {
       let stored = try await gateway.store.transaction(id)
-      if let stored, stored.stage != nil || ContinuousClock.now >= deadline { return Self.json(.ok, text(stored)) }
-      guard ContinuousClock.now < deadline else {
-        throw Problem(
-          status: .notFound, type: "not-found", detail: "this node does not know the transaction")
-      }
-      // What may have changed between the look and the wait is looked at soon again.
-      await gateway.waitForChange(of: id, until: min(deadline, .now + .milliseconds(250)))
+      if let stored, stored.stage != nil { return Self.json(.ok, text(stored)) }
+      if await changes?.next() != nil { continue }
+      if let stored { return Self.json(.ok, text(stored)) }
+      throw Problem(status: .notFound, type: "not-found", detail: "this node does not know the transaction")
     }
   }
 
@@ -290,6 +291,13 @@ public struct Routes: Sendable {
     return Response(
       status: .ok, headers: [.contentType: "text/plain; version=0.0.4"],
       body: ResponseBody(byteBuffer: ByteBuffer(string: text.joined())))
+  }
+
+  /// The members of the mesh, and the newest event before that: whoever follows from there on misses none.
+  private func nodes() throws -> Response {
+    let last = gateway.events.next - 1
+    guard let nodes = gateway.members.json else { throw Self.notReady }
+    return Self.json(.ok, #"{"last_event_id":"\#(gateway.events.instance)-\#(last)","nodes":\#(nodes)}"#)
   }
 
   // MARK: Events

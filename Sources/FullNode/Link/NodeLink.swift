@@ -13,6 +13,7 @@ import CLinux
 import Client
 import Foundation
 import Host
+import Notation
 import Synchronization
 import Wire
 
@@ -42,6 +43,8 @@ public final class NodeLink: Sendable {
     case retrieved(bundle: Digest, responders: [UInt64], record: [UInt8])
     /// The node's figures by name.
     case figures([String: UInt64])
+    /// The other members.
+    case peers([PeerEntry])
   }
 
   private struct Request: Sendable {
@@ -157,6 +160,7 @@ public final class NodeLink: Sendable {
 
   private func serve() {
     var underWay: [UInt32: Request] = [:]
+    var peers: [UInt32: [PeerEntry]] = [:]
     defer { for request in underWay.values { request.reply(.failed(.stopping)) } }
     do throws(Trouble) {
       var client = try connect()
@@ -174,7 +178,17 @@ public final class NodeLink: Sendable {
           if answer.request == 0 {
             tell(answer)
           } else if let request = underWay[answer.request] {
-            guard let reply = Self.reply(answer) else { throw .connection(.malformed) }
+            let reply: Reply
+            if answer.type == .peersAnswer {
+              guard let isLast = Self.gather(answer, into: &peers[answer.request, default: []]) else {
+                throw .connection(.malformed)
+              }
+              guard isLast else { continue }
+              reply = .peers(peers.removeValue(forKey: answer.request) ?? [])
+            } else {
+              guard let single = Self.reply(answer) else { throw .connection(.malformed) }
+              reply = single
+            }
             underWay[answer.request] = nil
             if case .failed(.busy) = reply, monotonicNow() < request.giveUpAt {
               pausedUntil = monotonicNow() + Self.busyPause
@@ -235,6 +249,17 @@ public final class NodeLink: Sendable {
     } else if answer.type == .vertexCame {
       onVertex?(unsafe answer.content.withUnsafeBytes { unsafe Array($0) })
     }
+  }
+
+  /// Members come in several answers, an empty one last. Whether this was the last; nil when it makes no sense.
+  private static func gather(_ answer: borrowing ControlView, into peers: inout [PeerEntry]) -> Bool? {
+    var reader = ByteReader(answer.content)
+    if reader.remaining == 0 { return true }
+    while reader.remaining > 0 {
+      guard let peer = try? PeerEntry(&reader), peers.count < Limits.membersMax else { return nil }
+      peers.append(peer)
+    }
+    return false
   }
 
   private static func reply(_ answer: borrowing ControlView) -> Reply? {
