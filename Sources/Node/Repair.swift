@@ -257,7 +257,10 @@ extension LightNode where Flash: ~Copyable {
         scan.auditAt = min(scan.auditAt, gone[position] + delay)
       }
     }
-    if isDue { startMend(certificate.bundle, isUpgrade: false, at: now) }
+    guard isDue else { return }
+    // Those who are asked may be too busy to answer, or not there: until it is whole it is looked at again.
+    scan.auditAt = min(scan.auditAt, now + Limits.scanFullEvery)
+    startMend(certificate.bundle, isUpgrade: false, at: now)
   }
 
   /// Nil when nothing is to be done; true when the bundle is to be spread wider.
