@@ -124,7 +124,7 @@ let package = Package(
       name: "FlashEmulator", dependencies: ["Wire", "Store"], path: "Tools/FlashEmulator", swiftSettings: core),
     .target(
       name: "Simulator", dependencies: ["Wire", "Identity", "Store", "Mesh", "Node", "FlashEmulator"],
-      path: "Tools/Simulator", exclude: ["README.md", "scenarios", "mutants"], swiftSettings: ordinary),
+      path: "Tools/Simulator", exclude: ["README.md", "check", "scenarios", "mutants"], swiftSettings: ordinary),
     .executableTarget(
       name: "hotaru-sim", dependencies: ["Wire", "Identity", "Simulator"], path: "Tools/SimulatorCommand",
       swiftSettings: ordinary),

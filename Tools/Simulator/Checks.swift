@@ -40,15 +40,17 @@ extension Town {
       ledger.bundles[row].isProtected = enough
       counts.bundles += 1
       guard !enough else { continue }
-      guard !isProvisional(row) else {
-        demand(ledger.bundles[row].entry, within: readableWithin, .readable)
-        continue
-      }
+      counts.unprotected += 1
       let isHonest = ledger.bundles[row].receipts.allSatisfy {
         !isHostile(Int($0.node)) && !residents[Int($0.node)].wasHurt && !residents[Int($0.node)].isGone
       }
-      counts.unprotected += 1
-      if isHonest { find(.receipts, nil, "\(describe(row)) was promised, and too few have it") }
+      // A card was hurt between the promise and this look at it.
+      guard isHonest else { continue }
+      if isProvisional(row) {
+        demand(ledger.bundles[row].entry, within: readableWithin, .readable)
+      } else {
+        find(.receipts, nil, "\(describe(row)) was promised, and too few have it")
+      }
     }
     newBundles = []
   }
