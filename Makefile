@@ -2,7 +2,7 @@
 # each can be run by hand too. Products land in out/, intermediate files in .build/; git ignores both.
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap light full full-tests demo test test-long bench lint board boards mixed-mesh mixed-mesh-large netlab fuzz kill-rounds power-cuts sim sim-null sweep sim-mutants clean
+.PHONY: help bootstrap light full protos full-tests bench-full demo test test-long bench lint board boards mixed-mesh mixed-mesh-large netlab fuzz kill-rounds power-cuts sim sim-null sweep sim-mutants clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-22s %s\n", $$1 ($$1 == "board" ? " BOARD=..." : ""), $$2 }' $(MAKEFILE_LIST)
@@ -14,11 +14,20 @@ bootstrap: ## Check for Swift, install missing Debian packages
 light: bootstrap ## Build the light node for this machine: out/host/hotaru
 	@Tools/build --host
 
-full: bootstrap ## Build the full node for this machine: out/host/hotaru-full (fetches its packages)
+full: ## Build the full node for this machine: out/host/hotaru-full (fetches its packages)
+	@Tools/bootstrap full
 	@Tools/build-full
 
+protos: ## Generate the full node's gRPC code anew from Sources/FullNode/Protos (long)
+	@Tools/protos
+
 full-tests: light full ## Tests of the full node, with real processes
+	@Tools/bootstrap full-tests
 	@Tools/full-tests/run
+
+bench-full: light full ## Measure the full node, in lines of JSON
+	@Tools/bootstrap full-tests
+	@Tools/full-tests/run bench
 
 demo: light ## Store a file (FILE=...) on seven nodes, kill two of its holders, get it back
 	@Tools/demo/run
