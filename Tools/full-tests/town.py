@@ -85,12 +85,15 @@ class Town:
         with open(f"{home}.log", "ab") as log:
             return subprocess.Popen([str(word) for word in words], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
-    def start(self, *options):
+    def launch_full(self, *options):
         self.full = self.launch(
             self.home, FULL, "run", "--home", self.home, "--http", f"127.0.0.1:{self.http}", "--grpc",
             f"127.0.0.1:{self.grpc}", "--set", f"listen=127.0.0.1:{self.mesh}", "--set", "multicast=no", "--set",
             "store=256M", *options)
-        wait_for("ready", self.is_ready)
+
+    def start(self, *options):
+        self.launch_full(*options)
+        wait_for("ready", self.is_ready, 40)
 
     def stop(self):
         self.full.send_signal(signal.SIGTERM)
