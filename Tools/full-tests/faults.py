@@ -259,4 +259,5 @@ class Faults(unittest.TestCase):
     def can_listen(self, town):
         with contextlib.closing(town.connect()) as connection:
             connection.request("GET", "/v1/events")
-            return connection.getresponse().status == 200
+            with contextlib.closing(connection.getresponse()) as answer:
+                return answer.status == 200

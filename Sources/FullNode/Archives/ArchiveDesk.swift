@@ -44,7 +44,7 @@ public struct ArchiveOutcome: Sendable {
 
 /// The archive files of a home.
 public final class ArchiveDesk: Sendable {
-  /// Bytes of all files. An export that would need more ends, and nothing more is taken in.
+  /// Bytes of all files. When there are more, nothing is taken in and no export is begun.
   public static let bytesMax: UInt64 = 16 << 30
   /// Bytes of one file that is handed in.
   public static let fileBytesMax: UInt64 = 1 << 30
@@ -187,6 +187,7 @@ public final class ArchiveDesk: Sendable {
   /// Opens the file `name`, which may have begun to come before.
   public func incoming(_ name: String) throws(ArchiveRefusal) -> Incoming {
     guard Self.isName(name) else { throw .name }
+    removeOld()
     guard state.withLock({ $0.open.insert(name).inserted }) else { throw .inUse }
     let descriptor = open(folderIn + "/" + name, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
     guard descriptor >= 0, fsync(descriptor) == 0 else {
@@ -253,6 +254,9 @@ public final class ArchiveDesk: Sendable {
         try export(to: folder, network, sinceHours)
         _ = FileManager.default.createFile(atPath: folder + "/whole", contents: nil)
       } catch {
+        // What there is of it is of no use, and may be what has filled the disk.
+        try? FileManager.default.removeItem(atPath: folder)
+        mkdir(folder, 0o700)
         _ = FileManager.default.createFile(atPath: folder + "/failed", contents: Data("\(error)".utf8))
       }
       removeOld()
