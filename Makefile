@@ -2,7 +2,7 @@
 # each can be run by hand too. Products land in out/, intermediate files in .build/; git ignores both.
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap light full full-apps full-tests demo demo-full bench-full test test-long bench lint board boards mixed-mesh mixed-mesh-large netlab fuzz kill-rounds power-cuts sim sim-null sweep sim-mutants clean
+.PHONY: help bootstrap light full full-apps protos full-tests demo demo-full bench-full test test-long bench lint board boards mixed-mesh mixed-mesh-large netlab fuzz kill-rounds power-cuts sim sim-null sweep sim-mutants clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-22s %s\n", $$1 ($$1 == "board" ? " BOARD=..." : ""), $$2 }' $(MAKEFILE_LIST)
@@ -14,23 +14,27 @@ bootstrap: ## Check for Swift, install missing Debian packages
 light: bootstrap ## Build the light node for this machine: out/host/hotaru
 	@Tools/build --host
 
-full: bootstrap ## Build the full node for this machine: out/host/hotaru-full (fetches its packages)
+full: ## Build the full node for this machine: out/host/hotaru-full (fetches its packages)
+	@Tools/bootstrap full
 	@Tools/build-full
 
 full-apps: full
-	@Tools/build-full hotaru-app hotaru-example hotaru-plain
+	@Tools/build-full hotaru-app hotaru-example
+
+protos: ## Generate the full node's gRPC code anew from Sources/FullNode/Protos (long)
+	@Tools/protos
 
 full-tests: light full full-apps ## Tests of the full node, with real processes and a real browser
-	@Tools/bootstrap dashboard
-	@Tools/full-tests/run
-	@Tools/full-tests/apps
-	@Tools/full-tests/dashboard
+	@Tools/bootstrap full-tests
+	@PATH="$(CURDIR)/out/python/bin:$$PATH" Tools/full-tests/run
 
 demo-full: light full-apps ## An app, a full node, eight light nodes: submit, kill two, read back by repair (SAMPLE=200)
 	@Tools/demo-full/run
 
-bench-full: light full-apps ## Measure the full node's figures, into out/bench-full.jsonl
-	@Tools/bench/full
+bench-full: light full ## Measure the full node's figures, into out/bench-full.jsonl
+	@Tools/bootstrap full-tests
+	@Tools/build-full hotaru-plain
+	@PATH="$(CURDIR)/out/python/bin:$$PATH" Tools/bench/full
 
 demo: light ## Store a file (FILE=...) on seven nodes, kill two of its holders, get it back
 	@Tools/demo/run

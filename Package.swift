@@ -55,12 +55,19 @@ let fullPackages: [Package.Dependency] = [
   .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
   .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
   .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+  .package(url: "https://github.com/apple/swift-async-algorithms", from: "1.1.4"),
   .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+  .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+  .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0", traits: []),
+  .package(url: "https://github.com/grpc/grpc-swift-2", from: "2.4.3"),
+  .package(url: "https://github.com/grpc/grpc-swift-nio-transport", from: "2.9.2"),
+  .package(url: "https://github.com/grpc/grpc-swift-protobuf", from: "2.4.1"),
   .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
   .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
 ]
 
 let fullTargets: [Target] = [
+  .systemLibrary(name: "CPQ", path: "Sources/System/CPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
   .target(name: "Notation", dependencies: ["Wire", "Identity"], swiftSettings: ordinary),
   .target(
     name: "HotaruClient",
@@ -83,16 +90,23 @@ let fullTargets: [Target] = [
   .target(
     name: "FullNode",
     dependencies: [
-      "Wire", "Identity", "Notation", "Node", "Host", "Client", "CLinux",
+      "Wire", "Identity", "Notation", "Node", "Host", "Client", "CLinux", "CPQ",
       .product(name: "Hummingbird", package: "hummingbird"),
       .product(name: "HummingbirdTLS", package: "hummingbird"),
       .product(name: "GRDB", package: "GRDB.swift"),
       .product(name: "Logging", package: "swift-log"),
+      .product(name: "Metrics", package: "swift-metrics"),
+      .product(name: "AsyncAlgorithms", package: "swift-async-algorithms"),
+      .product(name: "GRPCCore", package: "grpc-swift-2"),
+      .product(name: "GRPCNIOTransportHTTP2Posix", package: "grpc-swift-nio-transport"),
+      .product(name: "GRPCProtobuf", package: "grpc-swift-protobuf"),
+      .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
-    ], exclude: ["README.md"],
-    resources: ["dashboard.html", "dashboard.css", "dashboard.js", "icon.svg"].map {
-      .embedInCode("Dashboard/\($0)")
-    }, swiftSettings: ordinary),
+    ], exclude: ["README.md", "Protos"],
+    resources: [
+      "Dashboard/dashboard.html", "Dashboard/dashboard.css", "Dashboard/dashboard.js", "Dashboard/icon.svg",
+      "HTTP/openapi.yaml",
+    ].map { .embedInCode($0) }, swiftSettings: ordinary),
   .executableTarget(
     name: "hotaru-full",
     dependencies: [

@@ -8,43 +8,25 @@ import HummingbirdCore
 import HummingbirdTLS
 import Identity
 import Logging
+import Metrics
 import NIOSSL
 import Node
 import ServiceLifecycle
 import Wire
-
-/// What a full node is told besides its home's configuration.
-public struct FullOptions: Sendable {
-  /// Where HTTP listens.
-  public var address = "127.0.0.1"
-  /// See `address`.
-  public var port = 7180
-  /// Connections at the same time.
-  public var connectionsMax = 2_048
-  /// PEM files of the certificate's chain and its key; without, HTTP is plain.
-  public var tls: (certificate: String, key: String)?
-  /// How long what was received is kept.
-  public var keptFor = Duration.seconds(183 * 86_400)
-  /// Settings of the node by name, which win over the configuration file.
-  public var settings: [(name: String, value: String)] = []
-  /// The defaults.
-  public init() {}
-}
-
-/// A configuration that cannot be.
-public struct WrongSetting: Error, CustomStringConvertible {
-  /// What is wrong.
-  public let description: String
-}
 
 /// Runs a full node in `home` until SIGTERM or SIGINT.
 public func runFullNode(home: String, _ options: FullOptions) async throws {
   guard startCryptography() else { throw WrongSetting(description: "libsodium does not start") }
   let settings = try settings(home: home, options)
   var logger = Logger(label: "hotaru-full")
-  logger.logLevel = .notice
+  logger.logLevel = options.logLevel
   let network = settings.network.withBytes { Network(name: $0) }
-  let store = try AnalyticsStore(path: home + "/analytics.sqlite")
+  let store: any TransactionStore =
+    if let address = options.analytics {
+      try PostgresStore(address: address)
+    } else {
+      try AnalyticsStore(path: home + "/analytics.sqlite")
+    }
   let node = try NodeThread(home: home, settings: settings)
   let path = Array(home.utf8)
   guard let folder = Home(option: path.span.bytes) else { throw WrongSetting(description: "no home") }
@@ -53,10 +35,15 @@ public func runFullNode(home: String, _ options: FullOptions) async throws {
     key: ownKey, network: text(settings.network), place: text(settings.place), region: text(settings.region))
   let gateway = try Gateway(
     home: home, network: network, own: own, store: store, keptFor: options.keptFor, logger: logger)
+  MetricsSystem.bootstrap(gateway.metrics)
   let tokens = try Tokens(home: home)
-  guard !tokens.entries.isEmpty || ["127.0.0.1", "::1", "localhost"].contains(options.address) else {
+  guard !tokens.entries.isEmpty || options.http.isLocal && options.grpc.isLocal else {
     throw WrongSetting(
       description: "without tokens only this machine may be served: make one with hotaru-full token add")
+  }
+  let access = Access(tokens, perToken: options.ratePerToken, perAddress: options.ratePerAddress)
+  let tls: (certificate: String, key: String)? = options.tlsCertificate.flatMap { certificate in
+    options.tlsKey.map { (certificate: certificate, key: $0) }
   }
   let plain = HTTPServerBuilder.http1(
     configuration: .init(
@@ -64,15 +51,22 @@ public func runFullNode(home: String, _ options: FullOptions) async throws {
       httpDecoderConfiguration: .init(
         maxHeaderFieldSize: 8 << 10, maxHeaderListSize: 16 << 10, maxHeaderFieldCount: 64)))
   let server = Application(
-    router: Routes(gateway: gateway, tokens: tokens).router(),
-    server: try options.tls.map { try .tls(plain, tlsConfiguration: tlsConfiguration($0.certificate, $0.key)) }
+    router: Routes(gateway: gateway, access: access, origins: options.corsOrigins).router(),
+    server: try tls.map { try .tls(plain, tlsConfiguration: tlsConfiguration($0.certificate, $0.key)) }
       ?? plain,
     configuration: ApplicationConfiguration(
-      address: .hostname(options.address, port: options.port),
+      address: .hostname(options.http.host, port: options.http.port),
       availableConnectionsDelegate: MaximumAvailableConnections(options.connectionsMax)),
     logger: logger)
+  let grpc = GRPCServerService(
+    at: options.grpc, tls: tls,
+    services: [
+      TransactionService(gateway: gateway, access: access),
+      ShardService(gateway: gateway, desk: try ArchiveDesk(home: home), access: access),
+    ])
   var configuration = ServiceGroupConfiguration(
-    services: [node, gateway, server, gateway.events], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
+    services: [node, gateway, server, grpc, gateway.events], gracefulShutdownSignals: [.sigterm, .sigint],
+    logger: logger)
   configuration.maximumGracefulShutdownDuration = .seconds(30)
   try await ServiceGroup(configuration: configuration).run()
 }

@@ -4,6 +4,7 @@
 import Foundation
 import Identity
 import Logging
+import Metrics
 import Notation
 import ServiceLifecycle
 import Synchronization
@@ -29,6 +30,8 @@ public enum SubmitRefusal: Error, Sendable {
   case sequenceUsed(index: Int, by: Digest)
   /// Too much is on its way, or the node does not sign yet: nothing was done.
   case busy
+  /// The store cannot take it now: nothing was done.
+  case storage
   /// It is known here and may yet be accepted: say it again.
   case unknown(FailureReason)
 }
@@ -38,7 +41,7 @@ public final class Gateway: Service {
   /// The network whose transactions are taken.
   public let network: Network
   /// What was received.
-  public let store: AnalyticsStore
+  public let store: any TransactionStore
   /// What happens.
   public let events = EventHub()
   private let submissions: NodeLink
@@ -50,6 +53,8 @@ public final class Gateway: Service {
   private let keptFor: Duration
   /// The mesh as this node knows it.
   public let members: Members
+  /// What this process counts.
+  let metrics = PrometheusRegistry()
   /// Repair requests.
   public let repairs = RepairRequests()
   private let logger: Logger
@@ -67,10 +72,12 @@ public final class Gateway: Service {
   /// Transactions that are let go of at once: some 3 ms, of which who submits waits for one. With the pauses some 2,000 a
   /// second, on average more than come in.
   private static let expirySlice = 100
+  /// Seconds for which an answer about a transaction of an earlier life is waited for.
+  private static let recoveryAttemptsMax = 10
 
   /// A gateway to the node of `home`.
   public init(
-    home: String, network: Network, own: Members.Own, store: AnalyticsStore, keptFor: Duration, logger: Logger
+    home: String, network: Network, own: Members.Own, store: any TransactionStore, keptFor: Duration, logger: Logger
   ) throws {
     (self.network, self.store, self.logger) = (network, store, logger)
     (self.ownKey, self.keptFor, members) = (own.key, keptFor, Members(own: own))
@@ -116,6 +123,26 @@ public final class Gateway: Service {
 
   /// Takes all of `records` or none. Returns their ids when all are accepted.
   public func submit(_ records: [[UInt8]]) async throws -> [Digest] {
+    func count(_ outcome: String) {
+      let dimensions = [("outcome", outcome)]
+      Counter(label: "hotaru.transactions", dimensions: dimensions, factory: metrics).increment(by: records.count)
+    }
+    do {
+      let ids = try await take(records)
+      count("accepted")
+      return ids
+    } catch {
+      switch error as? SubmitRefusal {
+      case .fault: count("refused")
+      case .sequenceUsed: count("sequence_used")
+      case .busy: count("busy")
+      case .storage, .unknown, nil: count("failed")
+      }
+      throw error
+    }
+  }
+
+  private func take(_ records: [[UInt8]]) async throws -> [Digest] {
     var transactions: [SignedTransaction] = []
     transactions.reserveCapacity(records.count)
     for (index, record) in records.enumerated() {
@@ -134,6 +161,9 @@ public final class Gateway: Service {
       areNew = try await store.insert(transactions, origin: .submitted)
     } catch let error as SequenceUsed {
       throw SubmitRefusal.sequenceUsed(index: error.index, by: error.by)
+    } catch {
+      logger.warning("the store takes nothing", metadata: ["error": "\(error)"])
+      throw SubmitRefusal.storage
     }
     try await hand(in: transactions, areNew: areNew)
     return transactions.map { $0.id }
@@ -183,7 +213,7 @@ public final class Gateway: Service {
       case .closed: state.withLock { for id in step.transactions { $0.bundled[id] = step.bundle } }
       case .abandoned: state.withLock { for id in step.transactions { $0.bundled[id] = nil } }
       case .durable, .full:
-        try await store.advance(step)
+        try await insist { try await self.store.advance(step) }
         members.count(step)
         state.withLock { state in
           for id in step.transactions {
@@ -205,6 +235,23 @@ public final class Gateway: Service {
     }
   }
 
+  /// Does `work` until the store takes it: a database that is started again, or a disk that has room again, finds
+  /// everything as it should be. Meanwhile nothing is taken in, so what waits is bounded.
+  private func insist<T>(_ work: () async throws -> T) async throws -> T {
+    var hasComplained = false
+    while true {
+      do {
+        return try await work()
+      } catch let error as CancellationError {
+        throw error
+      } catch {
+        if !hasComplained { logger.error("the store fails, and is tried again", metadata: ["error": "\(error)"]) }
+        hasComplained = true
+        try await Task.sleep(for: .milliseconds(500))
+      }
+    }
+  }
+
   private func wake(_ ids: [Digest]) {
     let waiters = state.withLock { state in
       state.waiters.isEmpty ? [] : ids.flatMap { state.waiters[$0].map { Array($0.values) } ?? [] }
@@ -218,35 +265,67 @@ public final class Gateway: Service {
     while case .figures(let figures) = await questions.ask(.status), figures["node.signs"] != 1 {
       try await Task.sleep(for: .milliseconds(100))
     }
-    var (last, count) = (Int64(0), 0)
+    if try await !insist({ try await self.store.notDurable(after: 0, limit: 1) }).isEmpty {
+      try await waitForNeighbours()
+    }
+    var (last, count, again) = (Int64(0), 0, 0)
     while true {
-      let rows = try await store.notDurable(after: last, limit: 64)
+      let start = last
+      let rows = try await insist { try await self.store.notDurable(after: start, limit: 64) }
       guard let end = rows.last else { break }
       last = end.number
-      try await withThrowingTaskGroup(of: Void.self) { group in
+      again += try await withThrowingTaskGroup(of: Bool.self) { group in
         for row in rows { group.addTask { try await self.recover(row) } }
-        try await group.waitForAll()
+        return try await group.reduce(0) { $0 + ($1 ? 1 : 0) }
       }
       count += rows.count
     }
-    if count > 0 { logger.notice("found again what was on its way", metadata: ["transactions": "\(count)"]) }
+    if count > 0 {
+      logger.notice(
+        "found again what was on its way",
+        metadata: ["transactions": "\(count)", "handed_in_again": "\(again)"])
+    }
   }
 
-  private func recover(_ row: StoredTransaction) async throws {
-    guard let transaction = try? SignedTransaction(row.record, in: network) else { return }
+  /// Whoever asks too early is told that nobody has what holders have that are not heard yet. Those who are there are heard
+  /// within seconds; a node that is alone does not wait for ever.
+  private func waitForNeighbours() async throws {
+    let start = ContinuousClock.now
+    var (alive, since) = (UInt64(0), start)
+    while ContinuousClock.now - start < .seconds(10), alive == 0 || ContinuousClock.now - since < .seconds(1) {
+      try await Task.sleep(for: .milliseconds(100))
+      guard case .figures(let figures) = await questions.ask(.status), let now = figures["mesh.alive"] else {
+        continue
+      }
+      if now != alive { (alive, since) = (now, .now) }
+    }
+  }
+
+  /// Whether it had to be handed in again.
+  private func recover(_ row: StoredTransaction) async throws -> Bool {
+    guard let transaction = try? SignedTransaction(row.record, in: network) else { return false }
     state.withLock { $0.open[transaction.id] = false }
-    switch await questions.get(transaction.id) {
+    var reply = await questions.get(transaction.id)
+    for _ in 0..<Self.recoveryAttemptsMax {
+      // Anything else than "nobody has it" is no answer: handed in again, it would be in two bundles.
+      guard case .failed(let reason) = reply, reason != .notFound, reason != .stopping else { break }
+      try await Task.sleep(for: .seconds(1))
+      reply = await questions.get(transaction.id)
+    }
+    switch reply {
     case .retrieved(let bundle, _, _) where !bundle.isZero:
-      try await store.advance(
-        BundleProgress(
-          bundle: bundle, stage: .durable, redundancy: Redundancy(dataShards: 1, shards: 1), holders: [],
-          transactions: [transaction.id]))
+      let step = BundleProgress(
+        bundle: bundle, stage: .durable, redundancy: Redundancy(dataShards: 1, shards: 1), holders: [],
+        transactions: [transaction.id])
+      try await insist { try await self.store.advance(step) }
       state.withLock { $0.open[transaction.id] = nil }
     case .retrieved: state.withLock { $0.open[transaction.id] = true }
     default:
       let reasons = await submissions.submit([transaction.record])
       state.withLock { $0.open[transaction.id] = reasons == [nil] ? true : nil }
+      return true
     }
+    return false
   }
 
   // MARK: What others do
@@ -279,7 +358,8 @@ public final class Gateway: Service {
         }
       }
       if !heard.isEmpty {
-        let areNew = try await store.insert(heard, origin: .heard)
+        let found = heard
+        let areNew = try await insist { try await self.store.insert(found, origin: .heard) }
         said += zip(heard, areNew).filter { $1 }.map { Self.event($0.0, state: "heard") }
         wake(heard.map { $0.id })
       }
@@ -304,7 +384,7 @@ public final class Gateway: Service {
     while true {
       try await Task.sleep(for: min(keptFor, .seconds(60)))
       let limit = Int64((Date().timeIntervalSince1970 - Double(keptFor.components.seconds)) * 1_000)
-      while try await store.expire(before: limit, limit: Self.expirySlice) > 0 {
+      while try await insist({ try await self.store.expire(before: limit, limit: Self.expirySlice) }) > 0 {
         try await Task.sleep(for: .milliseconds(20))
       }
     }

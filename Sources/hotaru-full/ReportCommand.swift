@@ -11,7 +11,8 @@ struct ReportCommand: ParsableCommand {
     commandName: "report", abstract: "Prints what was received: volume, accounts and repairs.",
     discussion: """
       volume is per hour (UTC) and per municipality, as transactions that are JSON objects name it; accounts are those that \
-      signed most; repairs says how repair requests ended, and in how many milliseconds.
+      signed most; repairs says how repair requests ended, and in how many milliseconds. What is in PostgreSQL is asked \
+      there, in SQL.
       """)
 
   @Argument(help: "volume, accounts or repairs; several (default: all).") var parts: [ReportPart] = []
@@ -41,7 +42,9 @@ struct ReportCommand: ParsableCommand {
   }
 
   func run() throws {
-    let report = try Report(path: homeFolder(home) + "/analytics.sqlite")
+    let home = homeFolder(home)
+    let options = try FullOptions(home: home, environment: ProcessInfo.processInfo.environment, flags: [])
+    let report = try Report(home: home, options)
     let wanted = parts.isEmpty ? ReportPart.allCases : parts
     let begin = max(try begin(), Date(timeIntervalSince1970: 0))
     let tables = try wanted.map { try report.table($0, since: begin, top: top) }

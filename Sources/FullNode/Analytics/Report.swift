@@ -39,8 +39,13 @@ public enum ReportPart: String, CaseIterable, Sendable {
 public struct Report {
   private let queue: DatabaseQueue
 
-  /// Opens the database at `path`.
-  public init(path: String) throws {
+  /// Opens the database of the node in `home`, which has `options`.
+  public init(home: String, _ options: FullOptions) throws {
+    guard options.analytics == nil else {
+      throw WrongSetting(
+        description: "report reads SQLite only, but what this node receives is in PostgreSQL: ask there, in SQL")
+    }
+    let path = home + "/analytics.sqlite"
     guard FileManager.default.fileExists(atPath: path) else {
       throw WrongSetting(description: "\(path): expected the database of a full node that has run here")
     }

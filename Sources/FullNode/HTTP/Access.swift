@@ -5,10 +5,13 @@
 
 import CLinux
 import Foundation
+import HTTPTypes
 import Host
 import Hummingbird
 import Identity
+import NIOCore
 import Notation
+import Synchronization
 import Wire
 
 /// What a token allows.
@@ -90,31 +93,242 @@ public struct Tokens: Sendable {
   }
 }
 
-/// Asks everybody for a token, but for `/healthz`, `/readyz` and the dashboard's files.
-struct AccessMiddleware<Context: RequestContext>: RouterMiddleware {
-  private let scopes: [Digest: Set<Scope>]
+/// Why somebody is not let in.
+public enum AccessRefusal: Error, Equatable, Sendable {
+  /// No token, or none of this node.
+  case token
+  /// A token that does not allow it.
+  case scope(Scope)
+  /// Too much at once; it may be tried again then.
+  case rate(retryAfterSeconds: Int)
+  /// Too many streams of events are open: of this client, or altogether.
+  case streams
+}
 
-  init(_ tokens: Tokens) {
-    scopes = Dictionary(tokens.entries.map { ($0.hash, $0.scopes) }) { first, _ in first }
+/// Who is let in, and how much of everything: a bucket for each token and for each address.
+public final class Access: Sendable {
+  /// Somebody who was let in.
+  public struct Client: Hashable, Sendable {
+    /// The hash of the token, nil on an open node.
+    let token: Digest?
+    /// The address, for IPv6 its network of 64 bits: who has one has all of it.
+    let address: String
   }
 
+  /// Streams of events that are open at the same time: all, and those of one client.
+  public static let streamsMax = 2_000
+  /// See `streamsMax`.
+  public static let streamsOfClientMax = 1_000
+
+  private let scopes: [Digest: Set<Scope>]
+  private let tokenBuckets: Buckets<Digest>
+  private let addressBuckets: Buckets<String>
+  private let streams = Mutex<(all: Int, byClient: [Client: Int])>((0, [:]))
+
+  /// Lets in who has one of `tokens`; without tokens everybody.
+  public init(_ tokens: Tokens, perToken: Double, perAddress: Double) {
+    scopes = Dictionary(tokens.entries.map { ($0.hash, $0.scopes) }) { first, _ in first }
+    (tokenBuckets, addressBuckets) = (Buckets(perSecond: perToken), Buckets(perSecond: perAddress))
+  }
+
+  /// Lets who sends `authorization` from `address` do what needs `scope`.
+  public func admit(_ authorization: String?, from address: String, _ scope: Scope) throws(AccessRefusal) -> Client
+  {
+    let address = Self.network(of: address)
+    // Before the token is looked at, so that guessing is slow too.
+    if let seconds = addressBuckets.take(address) { throw .rate(retryAfterSeconds: seconds) }
+    guard !scopes.isEmpty else { return Client(token: nil, address: address) }
+    let words = authorization?.split(separator: " ") ?? []
+    guard words.count == 2, words[0].lowercased() == "bearer" else { throw .token }
+    let token = Tokens.hash(String(words[1]))
+    guard let allowed = scopes[token] else { throw .token }
+    guard allowed.contains(scope) else { throw .scope(scope) }
+    if let seconds = tokenBuckets.take(token) { throw .rate(retryAfterSeconds: seconds) }
+    return Client(token: token, address: address)
+  }
+
+  /// Charges `client` for `count` transactions. Returns after how many seconds it may go on, nil: at once. What was
+  /// begun is done: who has overdrawn waits before the next request.
+  @discardableResult
+  public func charge(_ client: Client, _ count: Int) -> Int? {
+    let byAddress = addressBuckets.take(client.address, Double(count), overdraws: true)
+    let byToken = client.token.flatMap { tokenBuckets.take($0, Double(count), overdraws: true) }
+    return byToken.map { max($0, byAddress ?? 0) } ?? byAddress
+  }
+
+  /// A place among the open streams; it is free again when nobody has it any more.
+  public final class Stream: Sendable {
+    private let access: Access
+    private let client: Client
+    fileprivate init(_ access: Access, _ client: Client) { (self.access, self.client) = (access, client) }
+    deinit { access.closeStream(client) }
+  }
+
+  /// Opens a stream of events for `client`.
+  public func openStream(_ client: Client) throws(AccessRefusal) -> Stream {
+    let isOpen = streams.withLock { streams in
+      guard streams.all < Self.streamsMax, streams.byClient[client, default: 0] < Self.streamsOfClientMax else {
+        return false
+      }
+      streams.all += 1
+      streams.byClient[client, default: 0] += 1
+      return true
+    }
+    if !isOpen { throw .streams }
+    return Stream(self, client)
+  }
+
+  private func closeStream(_ client: Client) {
+    streams.withLock { streams in
+      streams.all -= 1
+      let left = streams.byClient[client, default: 1] - 1
+      streams.byClient[client] = left == 0 ? nil : left
+    }
+  }
+
+  private static func network(of address: String) -> String {
+    var bytes = in6_addr()
+    guard inet_pton(AF_INET6, address, &bytes) == 1 else { return address }
+    let words = withUnsafeBytes(of: &bytes) { Array($0) }
+    // IPv4 written as IPv6 is one host.
+    return words[0..<12].elementsEqual([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255])
+      ? address : words[0..<8].map { $0 }.hexadecimal
+  }
+}
+
+/// Token buckets by key: each fills with `perSecond` units, up to two seconds' worth.
+final class Buckets<Key: Hashable & Sendable>: Sendable {
+  private struct Bucket {
+    var balance: Double
+    var filledAt: ContinuousClock.Instant
+  }
+  /// Keys that are remembered; a bucket that is full again is forgotten first.
+  private static var keysMax: Int { 16_384 }
+  private let perSecond: Double
+  private let buckets = Mutex<[Key: Bucket]>([:])
+
+  /// 0: there is no limit.
+  init(perSecond: Double) { self.perSecond = perSecond }
+
+  /// Takes `amount` when there is something, or when it `overdraws` in any case. Otherwise the seconds until there is
+  /// something again.
+  func take(_ key: Key, _ amount: Double = 1, overdraws: Bool = false) -> Int? {
+    guard perSecond > 0 else { return nil }
+    let now = ContinuousClock.now
+    return buckets.withLock { buckets in
+      if buckets.count >= Self.keysMax, buckets[key] == nil { makeRoom(&buckets, now) }
+      var bucket = buckets[key] ?? Bucket(balance: 2 * perSecond, filledAt: now)
+      bucket.balance = level(bucket, now)
+      bucket.filledAt = now
+      let hasSome = bucket.balance >= 1
+      if hasSome || overdraws { bucket.balance -= amount }
+      buckets[key] = bucket
+      if overdraws { return bucket.balance >= 0 ? nil : Int((-bucket.balance / perSecond).rounded(.up)) }
+      return hasSome ? nil : Int(((1 - bucket.balance) / perSecond).rounded(.up))
+    }
+  }
+
+  private func level(_ bucket: Bucket, _ now: ContinuousClock.Instant) -> Double {
+    min(2 * perSecond, bucket.balance + (now - bucket.filledAt) / .seconds(1) * perSecond)
+  }
+
+  private func makeRoom(_ buckets: inout [Key: Bucket], _ now: ContinuousClock.Instant) {
+    buckets = buckets.filter { level($0.value, now) < 2 * perSecond }
+    // Everybody is busy: an attacker has many addresses, and nobody is remembered for longer than that.
+    if buckets.count >= Self.keysMax { buckets = [:] }
+  }
+}
+
+/// A request with where it came from and who sent it.
+public struct AppContext: RequestContext, RemoteAddressRequestContext {
+  /// What Hummingbird keeps.
+  public var coreContext: CoreRequestContextStorage
+  /// Where it came from.
+  public let remoteAddress: SocketAddress?
+  /// Who sent it, once it was let in.
+  var client: Access.Client?
+
+  /// The context of a request that has just come.
+  public init(source: ApplicationRequestContextSource) {
+    coreContext = .init(source: source)
+    remoteAddress = source.channel.remoteAddress
+  }
+}
+
+/// Lets in who may, and everybody to what says nothing of anybody.
+struct AccessMiddleware: RouterMiddleware {
+  let access: Access
+
   func handle(
-    _ request: Request, context: Context, next: (Request, Context) async throws -> Response
+    _ request: Request, context: AppContext, next: (Request, AppContext) async throws -> Response
   ) async throws -> Response {
-    guard !scopes.isEmpty, request.uri.path != "/healthz", request.uri.path != "/readyz",
-      !Dashboard.isOpen(request.uri.path)
-    else {
+    if ["/healthz", "/readyz", "/openapi.yaml"].contains(request.uri.path) || Dashboard.isOpen(request.uri.path) {
       return try await next(request, context)
     }
-    let needed: Scope =
+    let scope: Scope =
       request.uri.path == "/metrics"
       ? .operate : request.uri.path.hasPrefix("/v1/transactions") && request.method == .post ? .submit : .read
-    let words = request.headers[.authorization]?.split(separator: " ") ?? []
-    guard words.count == 2, words[0].lowercased() == "bearer", let allowed = scopes[Tokens.hash(String(words[1]))]
-    else { throw Problem(status: .unauthorized, type: "token", detail: "a bearer token of this node is needed") }
-    guard allowed.contains(needed) else {
-      throw Problem(status: .forbidden, type: "scope", detail: "the token does not allow to \(needed)")
+    var context = context
+    do throws(AccessRefusal) {
+      context.client = try access.admit(
+        request.headers[.authorization], from: context.remoteAddress?.ipAddress ?? "", scope)
+    } catch {
+      throw Problem(error)
     }
     return try await next(request, context)
   }
+}
+
+extension Problem {
+  /// The document of a refusal.
+  init(_ refusal: AccessRefusal) {
+    switch refusal {
+    case .token: self.init(status: .unauthorized, type: "token", detail: "a bearer token of this node is needed")
+    case .scope(let scope):
+      self.init(status: .forbidden, type: "scope", detail: "the token does not allow to \(scope)")
+    case .rate(let seconds):
+      self.init(
+        status: .tooManyRequests, type: "rate", detail: "too much at once: nothing was done",
+        retryAfterSeconds: seconds)
+    case .streams:
+      self.init(
+        status: .tooManyRequests, type: "streams", detail: "too many streams of events are open",
+        retryAfterSeconds: 10)
+    }
+  }
+}
+
+/// Lets pages of other origins ask, when they are in the list; without it the browser keeps them from it.
+///
+/// - Source: the Fetch standard, CORS protocol.
+struct OriginMiddleware: RouterMiddleware {
+  private let allowed: [String: CORSMiddleware<AppContext>]
+
+  init(_ origins: [String]) {
+    allowed = Dictionary(origins.map { ($0, Self.middleware($0)) }) { first, _ in first }
+  }
+
+  private static func middleware(_ origin: String) -> CORSMiddleware<AppContext> {
+    CORSMiddleware(
+      allowOrigin: origin == "*" ? .all : .custom(origin),
+      allowHeaders: [.accept, .authorization, .contentType, .lastEventID], allowMethods: [.get, .post],
+      exposedHeaders: ["Retry-After"], maxAge: .hours(1))
+  }
+
+  func handle(
+    _ request: Request, context: AppContext, next: (Request, AppContext) async throws -> Response
+  ) async throws -> Response {
+    guard let origin = request.headers[.origin], let middleware = allowed[origin] ?? allowed["*"] else {
+      return try await next(request, context)
+    }
+    return try await middleware.handle(request, context: context, next: next)
+  }
+}
+
+extension HTTPField.Name {
+  /// What a browser says when it takes a stream of events up again.
+  static let lastEventID: HTTPField.Name = {
+    guard let name = HTTPField.Name("Last-Event-ID") else { preconditionFailure("it is the name of a field") }
+    return name
+  }()
 }

@@ -17,7 +17,7 @@ enum Dashboard {
   /// Whether everybody may have what is at `path`: there is nothing in it that the program's source does not say.
   static func isOpen(_ path: String) -> Bool { files.contains { $0.0 == path } }
 
-  static func add(to router: Router<BasicRequestContext>) {
+  static func add(to router: Router<AppContext>) {
     for (path, type, content) in files {
       router.get(RouterPath(path)) { _, _ in
         var response = Response(status: .ok, headers: [.contentType: type], body: ResponseBody(byteBuffer: content))

@@ -3,6 +3,7 @@
 // - Source: RFC 9457.
 
 import Foundation
+import GRDB
 import Hummingbird
 import Logging
 import NIOCore
@@ -64,6 +65,10 @@ struct ProblemMiddleware<Context: RequestContext>: RouterMiddleware {
     } catch let error as HTTPError {
       problem = Problem(
         status: error.status, type: "http", detail: error.body ?? "there is nothing like that here")
+    } catch let error where error is StoreUnavailable || error is DatabaseError {
+      context.logger.error("the store fails", metadata: ["error": "\(error)"])
+      problem = Problem(
+        status: .serviceUnavailable, type: "storage", detail: "the store does not answer now", retryAfterSeconds: 5)
     } catch {
       context.logger.error("a request failed", metadata: ["error": "\(error)"])
       problem = Problem(status: .internalServerError, type: "internal", detail: "the node could not do that")

@@ -29,18 +29,23 @@ public struct Routes: Sendable {
   private static let bodyTimeout = Duration.seconds(20)
   private static let waitMax = 30.0
   let gateway: Gateway
-  private let tokens: Tokens
+  private let access: Access
+  private let origins: [String]
 
-  /// Routes to `gateway` for who has one of `tokens`.
-  public init(gateway: Gateway, tokens: Tokens) { (self.gateway, self.tokens) = (gateway, tokens) }
+  /// Routes to `gateway` for who has `access`, and for pages of `origins`.
+  public init(gateway: Gateway, access: Access, origins: [String]) {
+    (self.gateway, self.access, self.origins) = (gateway, access, origins)
+  }
 
   /// All of them.
-  public func router() -> Router<BasicRequestContext> {
-    let router = Router(context: BasicRequestContext.self)
+  public func router() -> Router<AppContext> {
+    let router = Router(context: AppContext.self)
+    router.add(middleware: MetricsMiddleware())
+    if !origins.isEmpty { router.add(middleware: OriginMiddleware(origins)) }
     router.add(middleware: ProblemMiddleware())
-    router.add(middleware: AccessMiddleware(tokens))
-    router.post("/v1/transactions") { request, _ in try await submit(request) }
-    router.post("/v1/transactions:batch") { request, _ in try await submitBatch(request) }
+    router.add(middleware: AccessMiddleware(access: access))
+    router.post("/v1/transactions") { request, context in try await submit(request, context) }
+    router.post("/v1/transactions:batch") { request, context in try await submitBatch(request, context) }
     router.get("/v1/transactions/:id") { request, context in
       try await transaction(request, Self.digest(context.parameters.get("id")))
     }
@@ -56,8 +61,13 @@ public struct Routes: Sendable {
       return Self.json(.ok, Self.text(entry))
     }
     router.get("/v1/nodes") { _, _ in try nodes() }
-    router.get("/v1/events") { request, _ in try events(request) }
+    router.get("/v1/events") { request, context in try events(request, context) }
     router.get("/metrics") { _, _ in try await metrics() }
+    router.get("/openapi.yaml") { _, _ in
+      Response(
+        status: .ok, headers: [.contentType: "application/yaml"],
+        body: ResponseBody(byteBuffer: ByteBuffer(bytes: PackageResources.openapi_yaml)))
+    }
     Dashboard.add(to: router)
     router.get("/healthz") { _, _ in Self.json(.ok, #"{"status":"ok"}"#) }
     router.get("/readyz") { _, _ in
@@ -120,7 +130,7 @@ public struct Routes: Sendable {
     return bytes
   }
 
-  private func submit(_ request: Request) async throws -> Response {
+  private func submit(_ request: Request, _ context: AppContext) async throws -> Response {
     let isBinary = try isBinary(request)
     let body = try await body(request, upTo: Self.bodyBytesMax)
     let record: [UInt8]
@@ -136,7 +146,7 @@ public struct Routes: Sendable {
     return Self.json(.accepted, #"{"id":"\#(ids[0].hexadecimal)","state":"accepted"}"#)
   }
 
-  private func submitBatch(_ request: Request) async throws -> Response {
+  private func submitBatch(_ request: Request, _ context: AppContext) async throws -> Response {
     let isBinary = try isBinary(request)
     let body = try await body(request, upTo: Self.batchBytesMax)
     let records: [[UInt8]]
@@ -154,6 +164,8 @@ public struct Routes: Sendable {
     guard !records.isEmpty, records.count <= Self.batchMax else {
       throw Self.invalid("a batch has 1 to \(Self.batchMax) transactions")
     }
+    // The request itself was counted as one.
+    if let client = context.client { access.charge(client, records.count - 1) }
     let ids = try await accept(records)
     let list = ids.map { "\"\($0.hexadecimal)\"" }.joined(separator: ",")
     return Self.json(.accepted, #"{"state":"accepted","ids":[\#(list)]}"#)
@@ -167,7 +179,7 @@ public struct Routes: Sendable {
     }
   }
 
-  private static func problem(_ refusal: SubmitRefusal) -> Problem {
+  static func problem(_ refusal: SubmitRefusal) -> Problem {
     switch refusal {
     case .fault(let fault, let index):
       let (type, detail) =
@@ -186,6 +198,10 @@ public struct Routes: Sendable {
         detail: "nothing was taken: its author has signed another transaction with its sequence number",
         members: ",\"index\":\(index),\"other\":\"\(other.hexadecimal)\"")
     case .busy: return notReady
+    case .storage:
+      return Problem(
+        status: .serviceUnavailable, type: "storage", detail: "nothing was taken: the store takes nothing now",
+        retryAfterSeconds: 5)
     case .unknown(let reason):
       return Problem(
         status: .serviceUnavailable, type: "not-confirmed",
@@ -196,8 +212,8 @@ public struct Routes: Sendable {
   private func repair(_ request: Request) async throws -> Response {
     let body = try await body(request, upTo: 4_096)
     guard let wanted = try? JSONDecoder().decode(WantedTransaction.self, from: Data(body.readableBytesView)),
-      wanted.requester.utf8.count <= 128
-    else { throw Self.invalid(#"expected {"tx_id": "…", "requester": "at most 128 bytes"}"#) }
+      wanted.requester.unicodeScalars.count <= 128
+    else { throw Self.invalid(#"expected {"tx_id": "…", "requester": "at most 128 characters"}"#) }
     guard let entry = try gateway.repair(Self.digest(wanted.transaction), for: wanted.requester) else {
       throw Self.notReady
     }
@@ -279,18 +295,29 @@ public struct Routes: Sendable {
       #"{"id":"\#(id.hexadecimal)","state":"\#(bundle.stage)","holders":[\#(holders)],"transactions":[\#(ids)]}"#)
   }
 
-  /// The node's figures, as `hotaru status` has them.
+  private static let times: [(suffix: String, seconds: Double)] = [
+    ("_us", 1e-6), ("_ms", 1e-3), ("_s", 1), ("_hours", 3_600), ("_days", 86_400),
+  ]
+
+  /// What this process counts, and the node's figures as `hotaru status` has them.
   ///
   /// - Source: Prometheus' text format, version 0.0.4.
   private func metrics() async throws -> Response {
     guard let figures = await gateway.figures() else { throw Self.notReady }
     let text = figures.sorted { $0.key < $1.key }.map { name, value in
-      let name = "hotaru_" + String(name.map { $0.isLetter || $0.isNumber ? $0 : "_" })
-      return "# TYPE \(name) untyped\n\(name) \(value)\n"
+      var (label, number) = (
+        "hotaru_node_" + String(name.map { $0.isLetter || $0.isNumber ? $0 : "_" }), "\(value)"
+      )
+      // Prometheus knows one unit of time.
+      if let (suffix, seconds) = Self.times.first(where: { label.hasSuffix($0.suffix) }) {
+        label = label.dropLast(suffix.count) + "_seconds"
+        number = "\(Double(value) * seconds)"
+      }
+      return "# HELP \(label) The figure \(name) of hotaru status.\n# TYPE \(label) untyped\n\(label) \(number)\n"
     }
     return Response(
       status: .ok, headers: [.contentType: "text/plain; version=0.0.4"],
-      body: ResponseBody(byteBuffer: ByteBuffer(string: text.joined())))
+      body: ResponseBody(byteBuffer: ByteBuffer(string: gateway.metrics.text + text.joined())))
   }
 
   /// The members of the mesh, and the newest event before that: whoever follows from there on misses none.
@@ -302,32 +329,29 @@ public struct Routes: Sendable {
 
   // MARK: Events
 
-  private func events(_ request: Request) throws -> Response {
+  private func events(_ request: Request, _ context: AppContext) throws -> Response {
     let hub = gateway.events
-    var kinds = Set(Event.Kind.allCases)
-    if let types = request.uri.queryParameters["types"] {
-      kinds = try Set(
-        types.split(separator: ",").map {
-          guard let kind = Event.Kind(rawValue: String($0)) else { throw Self.invalid("no such type of event") }
-          return kind
-        })
+    let filter: EventFilter
+    do throws(WrongFilter) {
+      filter = try EventFilter(
+        kinds: request.uri.queryParameters["types"]?.split(separator: ",") ?? [],
+        account: request.uri.queryParameters["account"].map(String.init))
+    } catch {
+      throw Self.invalid(error.description)
     }
-    var account: NodeID?
-    if let key = request.uri.queryParameters["account"] {
-      account = NodeID(keyText: key)
-      if account == nil { throw Self.invalid("an account is hotaru1…") }
+    let start = hub.position(after: request.headers[.lastEventID])
+    guard let client = context.client else { preconditionFailure("nobody comes here who was not let in") }
+    let stream: Access.Stream
+    do throws(AccessRefusal) {
+      stream = try access.openStream(client)
+    } catch {
+      throw Problem(error)
     }
-    var first = hub.next
-    if let name = HTTPField.Name("Last-Event-ID"), let last = request.headers[name] {
-      let parts = last.split(separator: "-")
-      // One of an earlier start: everything that is kept, because nobody knows what was missed.
-      first = parts.count == 2 && parts[0] == hub.instance ? (UInt64(parts[1]) ?? 0) + 1 : hub.oldest
-    }
-    let (start, wanted, concerned) = (first, kinds, account)
     return Response(
       status: .ok, headers: [.contentType: "text/event-stream", .cacheControl: "no-store"],
       body: ResponseBody { writer in
         var next = start
+        defer { withExtendedLifetime(stream) {} }
         try await writer.write(ByteBuffer(string: ": \(hub.instance)-\(next - 1)\n\n"))
         reading: while true {
           switch await hub.events(from: next) {
@@ -338,10 +362,7 @@ public struct Routes: Sendable {
             break reading
           case .events(let from, let events):
             var text = events.isEmpty ? ":\n\n" : ""
-            for (offset, event) in events.enumerated() {
-              guard wanted.contains(event.kind), concerned.map({ event.accounts.contains($0) }) ?? true else {
-                continue
-              }
+            for (offset, event) in events.enumerated() where filter.passes(event) {
               text +=
                 "id: \(hub.instance)-\(from + UInt64(offset))\nevent: \(event.kind.rawValue)\ndata: \(event.json)\n\n"
             }

@@ -1,7 +1,4 @@
-#!/usr/bin/env python3
-"""HotaruClient and the operator's report against a real full node: an app that is a process of its own.
-
-Needs what `make full-apps` builds. The arguments are those of Python's unittest."""
+"""HotaruClient and the operator's report against a real full node: an app that is a process of its own."""
 
 import csv
 import hashlib
@@ -20,8 +17,7 @@ import threading
 import time
 import unittest
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from town import FULL, ROOT, Signer, Town, light, wait_for  # noqa: E402
+from town import FULL, ROOT, Signer, Town, light, wait_for
 
 APP, EXAMPLE = str(ROOT / "out/host/hotaru-app"), str(ROOT / "out/host/hotaru-example")
 
@@ -392,7 +388,3 @@ class Reports(unittest.TestCase):
         self.assertIn("expected one part", report(self.town, "--csv", status=64))
         self.assertIn("expected a time", report(self.town, "--since", "x", status=64))
         self.assertIn("expected the database", report(self.town, "--home", self.town.app, status=1))
-
-
-if __name__ == "__main__":
-    unittest.main(verbosity=1)

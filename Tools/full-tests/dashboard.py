@@ -1,8 +1,6 @@
-#!/usr/bin/env python3
 """The dashboard in a real Chromium beside a real town. Screenshots stay in out/dashboard.
 
-Needs chromium and chromium-driver of Debian (`Tools/bootstrap dashboard`), and out/host/hotaru-app. The accessibility
-rules are those of axe-core, which is fetched from PyPI once. The arguments are those of Python's unittest."""
+The accessibility rules are those of axe-core, which is fetched from PyPI once."""
 
 import concurrent.futures
 import contextlib
@@ -18,9 +16,8 @@ import time
 import unittest
 import zipfile
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from browser import Browser  # noqa: E402
-from town import FULL, ROOT, Signer, Town, wait_for  # noqa: E402
+from browser import Browser
+from town import FULL, ROOT, Signer, Town, wait_for
 
 PICTURES = ROOT / "out/dashboard"
 AXE = "axe-playwright-python==0.1.8"
@@ -203,9 +200,3 @@ class Token(unittest.TestCase):
             wait_for("members", lambda: browser.count(".member") == 2)
             self.assertEqual(browser.run("return [sessionStorage.length, localStorage.length, location.search, document.cookie]"),
                              [1, 0, "", ""])
-
-
-if __name__ == "__main__":
-    if not (shutil.which("chromium") and shutil.which("chromedriver")):
-        sys.exit("Tools/full-tests/dashboard: chromium and chromium-driver are missing: Tools/bootstrap dashboard")
-    unittest.main(verbosity=1)
