@@ -24,9 +24,9 @@ full-apps: full
 protos: ## Generate the full node's gRPC code anew from Sources/FullNode/Protos (long)
 	@Tools/protos
 
-full-tests: light full full-apps ## Tests of the full node, with real processes and a real browser
+full-tests: light full full-apps ## Tests of the full node, with real processes and a real browser; TESTS=... for some
 	@Tools/bootstrap full-tests
-	@PATH="$(CURDIR)/out/python/bin:$$PATH" Tools/full-tests/run
+	@PATH="$(CURDIR)/out/python/bin:$$PATH" Tools/full-tests/run $(TESTS)
 
 demo-full: light full-apps ## An app, a full node, eight light nodes: submit, kill two, read back by repair (SAMPLE=200)
 	@Tools/demo-full/run
