@@ -75,7 +75,7 @@ public struct ControlClient: ~Copyable {
       if result >= 0 { return result }
       if result == -ENOENT || result == -ECONNREFUSED { throw .connection(.notRunning) }
       guard result == -EAGAIN else { throw .connection(.refused(-result)) }
-      usleep(10_000)
+      _ = poll(nil, 0, 10)
     }
     throw .connection(.refused(EAGAIN))
   }
