@@ -17,6 +17,7 @@ import Wire
   private var prefixes = InlineArray<8, UInt64>(repeating: 0)
 
   /// Reads the content of a `failed` message.
+  @inline(never)
   public init(_ content: RawSpan) throws(Trouble) {
     guard let view = try? FailureView(content) else { throw .connection(.malformed) }
     (reason, found, needed) = (view.reason, view.found, view.needed)
