@@ -29,17 +29,21 @@ struct Cell: BitwiseCopyable {
 /// Records that were told and for which there was no room: they are not asked for again before something may have
 /// changed. As many as a town may have beyond one cell: of what is forgotten here each neighbour that tells of a way is
 /// asked again, and answers.
-struct Refused: BitwiseCopyable {
-  private var entries = InlineArray<512, UInt64>(repeating: 0)
+struct Refused: ~Copyable {
+  // Not in place: each look at an element would copy all of them.
+  private let entries = Table(repeating: UInt64(0), count: countMax)
   private var next = 0
   private var forgetAt = Instant.zero
+
+  private static let countMax = 512
+  static let byteCount = Table<UInt64>.byteCount(countMax)
 
   private static func entry(_ prefix: UInt64, _ age: RecordAge) -> UInt64 {
     prefix ^ age.time.rawValue ^ UInt64(age.epoch) << 32
   }
   mutating func insert(_ prefix: UInt64, _ age: RecordAge, at now: Instant) {
     if now >= forgetAt {
-      self = Refused()
+      forget()
       forgetAt = now + Limits.refusedFor
     }
     entries[next] = Self.entry(prefix, age)
@@ -48,8 +52,12 @@ struct Refused: BitwiseCopyable {
   func contains(_ prefix: UInt64, _ age: RecordAge, at now: Instant) -> Bool {
     guard now < forgetAt else { return false }
     let entry = Self.entry(prefix, age)
-    for index in entries.indices where entries[index] == entry { return true }
+    for index in 0..<entries.count where entries[index] == entry { return true }
     return false
+  }
+  mutating func forget() {
+    for index in 0..<entries.count { entries[index] = 0 }
+    forgetAt = .zero
   }
 }
 
@@ -359,7 +367,7 @@ extension Mesh {
   /// From now on this node is in cell `number`. Its record has to be signed anew.
   public mutating func enter(_ number: UInt32, at now: Instant) {
     cell = Cell(number: number)
-    refused = Refused()
+    refused.forget()
     for row in 0..<members.count {
       members[row].flags &= ~PingFrame.isGuest
       routes[row].isTold = false

@@ -179,7 +179,7 @@ public struct Mesh: ~Copyable {
   /// Bytes that a mesh with `members` members reserves, without its queue.
   public static func byteCount(members: Int) -> Int {
     MemberTable.byteCount(members) + Table<Route>.byteCount(members) + MemberTable.recordBytesMax
-      + Table<MeshEvent>.byteCount(32) + Table<ConfiguredPeer>.byteCount(Limits.configuredPeersMax)
+      + Table<MeshEvent>.byteCount(32) + Refused.byteCount + Table<ConfiguredPeer>.byteCount(Limits.configuredPeersMax)
       + FlowTable.byteCount(members: members) + AllowanceTable.byteCount(members: members)
   }
 
@@ -299,7 +299,8 @@ public struct Mesh: ~Copyable {
     if usesMulticast { sendHello(to: .none, at: now) }
     // Often at first, then seldom: who comes later greets for itself.
     helloAt = now + helloPause
-    helloPause = min(helloPause * 2, isLonely ? Limits.helloEveryLonely : Limits.helloEvery)
+    let longest = Limits.helloEvery * UInt64(max(1, members.aliveCount / Limits.greetersMax))
+    helloPause = min(helloPause * 2, isLonely && mateCount == 0 ? Limits.helloEveryLonely : longest)
   }
 
   /// There may be others to be heard: hellos are as frequent as at the start.

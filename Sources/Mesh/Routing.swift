@@ -248,7 +248,7 @@ extension Mesh {
       // Not the way to the neighbour itself, nor one through it.
       for row in 0..<members.count where row != neighbour && Int(routes[row].nextHop) != neighbour {
         guard routes[row].isNews || isNew && routes[row].feasibleAge != .none else { continue }
-        guard routes[row].isTold || isToBeTold(row) else { continue }
+        guard routes[row].isTold || isToBeTold(row), isOfUse(row, to: neighbour) else { continue }
         if entries.remaining == 0 { sendRoutes(&entries, to: neighbour) }
         routeEntry(row).emit(into: &entries)
       }
@@ -258,6 +258,12 @@ extension Mesh {
       routes[row].isNews = false
       if isToBeTold(row) { routes[row].isTold = true }
     }
+  }
+
+  /// Whether a neighbour has room for the way to a member: who is of another cell has none for the nodes of this one.
+  private func isOfUse(_ row: Int, to neighbour: Int) -> Bool {
+    let other = members[neighbour].cell
+    return other == cell.number || other == 0 || members[row].cell != cell.number
   }
 
   /// Neighbour `row` has not heard what it was to hear: it is told everything again.

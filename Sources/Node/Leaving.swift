@@ -174,7 +174,9 @@ extension LightNode where Flash: ~Copyable {
     leaving[slot].shards[index].heardAt = now
     leaving[slot].shards[index].attempts = 0
     leaving[slot].shards[index].sentMilliseconds = UInt32(truncatingIfNeeded: now.microseconds / 1_000)
-    leaving[slot].shards[index].toSend = Arrivals.allFrames(leafCount: leaving[slot].leafCount)
+    // Who has no room, as it said last, asks for them when it has.
+    let isFull = mesh.members[member].free < Limits.freeMin
+    leaving[slot].shards[index].toSend = isFull ? 0 : Arrivals.allFrames(leafCount: leaving[slot].leafCount)
     sendOffer(slot, index, member, at: now)
   }
 
@@ -311,7 +313,9 @@ extension LightNode where Flash: ~Copyable {
       leaving[slot].shards[index].toSend = 0
       let attempts = leaving[slot].shards[index].attempts
       leaving[slot].shards[index].nextAt = now + Interval.milliseconds(5 << UInt64(attempts))
-    case .full: passOver(slot, index, .full, at: now)
+    case .full:
+      mesh.members[member].free = 0
+      passOver(slot, index, .full, at: now)
     case .quota: passOver(slot, index, .quota, at: now)
     case .invalid, .distrusted, .absent: passOver(slot, index, .timeout, at: now)
     }

@@ -375,7 +375,8 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
       tickReconciliation(at: now)
       return settle(at: now)
     }
-    mesh.selfPing.free = UInt8(truncatingIfNeeded: store.freeBytes * 255 / max(1, store.totalBytes))
+    let free = isStoreBroken ? 0 : store.freeBytes
+    mesh.selfPing.free = UInt8(truncatingIfNeeded: free * 255 / max(1, store.totalBytes))
     store.advance(poweredSeconds: poweredBefore + (now - startedAt).microseconds / 1_000_000)
     mesh.selfPing.digest = ring.frontierDigest()
     mesh.tick(at: now)

@@ -204,9 +204,12 @@ public enum Limits {
   /// How soon the second hello follows the first, to the multicast group and to configured peers without a session;
   /// the pause doubles each time.
   public static let helloEveryFirst = Interval.milliseconds(500)
-  /// The longest pause between hellos.
+  /// The longest pause between hellos, in a cell of few.
   public static let helloEvery = Interval.seconds(30)
-  /// The longest pause while a configured peer has not been reached.
+  /// Of more nodes than these each says hello more seldom, so that all of a cell say no more of them together: each is
+  /// heard by everybody.
+  public static let greetersMax = 16
+  /// The longest pause of a node that has nobody and whose configured peers have not been reached.
   public static let helloEveryLonely = Interval.seconds(4)
   /// The longest pause before a configured peer of another cell is greeted again that has parted from this node.
   public static let helloEveryParted = Interval.hours(1)
