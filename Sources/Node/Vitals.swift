@@ -1,6 +1,8 @@
 // How this node is, for members that ask: somebody looks at the whole mesh there. See `Following` for who asks.
 
+import Identity
 import Mesh
+import Store
 import Wire
 
 extension LightNode where Flash: ~Copyable {
@@ -15,14 +17,11 @@ extension LightNode where Flash: ~Copyable {
       mesh.takeBackground(VitalsFrame.byteCountMax, at: now)
     else { return }
     var writer = ByteWriter(scratch.mutableBytes(at: 0, count: VitalsFrame.byteCountMax))
-    writer.u8(UInt8(truncatingIfNeeded: conditionFigures.0))
-    writer.u64((now - startedAt).microseconds)
-    writer.u64(store.poweredSeconds)
-    writer.u64(store.totalBytes)
-    writer.u64(store.freeBytes)
-    writer.u64(store.segmentsErased)
-    writer.u64(configuration.mediumBytes)
-    writer.u64(configuration.mediumCycles)
+    VitalsFrame.emitHead(
+      condition: UInt8(truncatingIfNeeded: conditionFigures.0), upMicroseconds: (now - startedAt).microseconds,
+      poweredSeconds: store.poweredSeconds, storeBytes: store.totalBytes, freeBytes: store.freeBytes,
+      segmentsErased: store.segmentsErased, mediumBytes: configuration.mediumBytes,
+      mediumCycles: configuration.mediumCycles, into: &writer)
     for index in 0..<mesh.members.count where mesh.members[index].isNeighbour && writer.remaining > 0 {
       writer.u64(mesh.members[index].id.prefix)
     }

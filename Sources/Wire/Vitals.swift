@@ -50,6 +50,21 @@ public struct VitalsFrame: ~Escapable {
 
   /// Id prefix of neighbour `position`; traps out of bounds.
   public func neighbour(_ position: Int) -> UInt64 { neighbours.loadWord(at: position * 8) }
+
+  /// Writes what comes before the neighbours.
+  public static func emitHead(
+    condition: UInt8, upMicroseconds: UInt64, poweredSeconds: UInt64, storeBytes: UInt64, freeBytes: UInt64,
+    segmentsErased: UInt64, mediumBytes: UInt64, mediumCycles: UInt64, into writer: inout ByteWriter
+  ) {
+    writer.u8(condition)
+    writer.u64(upMicroseconds)
+    writer.u64(poweredSeconds)
+    writer.u64(storeBytes)
+    writer.u64(freeBytes)
+    writer.u64(segmentsErased)
+    writer.u64(mediumBytes)
+    writer.u64(mediumCycles)
+  }
 }
 
 /// A member's vitals came: its id 32, then a `VitalsFrame`.
