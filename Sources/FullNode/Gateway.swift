@@ -373,7 +373,8 @@ public final class Gateway: Service {
   private func watch() async throws {
     while true {
       if case .figures(let figures) = await questions.ask(.status),
-        case .peers(let peers) = await questions.ask(.peers), case .places(let places) = await questions.ask(.places)
+        case .peers(let peers) = await questions.ask(.peers),
+        case .places(let places) = await questions.ask(.places)
       {
         events.publish(members.update(figures, peers, places))
       }

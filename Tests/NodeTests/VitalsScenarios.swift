@@ -13,7 +13,9 @@ import Wire
     var frame: [UInt8]
   }
 
-  func follow(_ mesh: VirtualMesh, node: Int = 0, client: UInt32 = 0) { _ = ask(mesh, .follow, node: node, client: client) }
+  func follow(_ mesh: VirtualMesh, node: Int = 0, client: UInt32 = 0) {
+    _ = ask(mesh, .follow, node: node, client: client)
+  }
 
   func ask(_ mesh: VirtualMesh, _ type: ControlType, node: Int = 0, client: UInt32 = 0) -> UInt32 {
     let request = mesh.nextRequest

@@ -83,7 +83,8 @@ public final class Members: Sendable {
       (state.figures, state.peers, state.places, state.isNews) = (figures, peers, places, [])
       if now != Set(before.keys) || state.names.isEmpty {
         let ids = [own.key] + peers.map { $0.id }
-        state.names = Dictionary(ids.map { ($0.prefix, state.names[$0.prefix] ?? $0.keyText) }) { first, _ in first }
+        state.names = Dictionary(ids.map { ($0.prefix, state.names[$0.prefix] ?? $0.keyText) }) { first, _ in first
+        }
         state.vitals = state.vitals.filter { now.contains($0.key) }
       }
       var changed = peers.filter { peer in
@@ -176,7 +177,8 @@ public final class Members: Sendable {
   /// The fields of what a member says of itself: all null before it has said anything.
   private static func vitals(_ told: Vitals?, _ state: State) -> String {
     guard let told else {
-      return #""hears":null,"stored_bytes":null,"free_bytes":null,"store_condition":null,"card_life":null,"up_s":null"#
+      return
+        #""hears":null,"stored_bytes":null,"free_bytes":null,"store_condition":null,"card_life":null,"up_s":null"#
     }
     return """
       "hears":\(hears(told.neighbours, state)),"stored_bytes":\(told.storeBytes - told.freeBytes),\
