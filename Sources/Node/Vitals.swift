@@ -13,9 +13,7 @@ extension LightNode where Flash: ~Copyable {
       mesh.counters.malformed += 1
       return
     }
-    guard mesh.take(.searches, Limits.vitalsSearches, for: member, at: now),
-      mesh.takeBackground(VitalsFrame.byteCountMax, at: now)
-    else { return }
+    guard mesh.take(.searches, Limits.vitalsSearches, for: member, at: now) else { return }
     var writer = ByteWriter(scratch.mutableBytes(at: 0, count: VitalsFrame.byteCountMax))
     VitalsFrame.emitHead(
       condition: UInt8(truncatingIfNeeded: conditionFigures.0), upMicroseconds: (now - startedAt).microseconds,
@@ -26,6 +24,7 @@ extension LightNode where Flash: ~Copyable {
       writer.u64(mesh.members[index].id.prefix)
     }
     let vitals = writer.written
+    guard mesh.takeBackground(vitals.byteCount, at: now) else { return }
     mesh.send(.vitals, contentBytes: vitals.byteCount, to: member) { $0.bytes(vitals) }
   }
 }
