@@ -132,7 +132,7 @@ function drawFigures() {
   put("store-sub", `of ${bytes(figures.store_bytes)}, ${percent(1 - own.free)} used`);
   put("card", days(figures.card_life_days));
   put("card-sub", figures.card_life_days ? `written so far: ${bytes(figures.written_bytes)}` : "known in some hours");
-  put("town", [`network ${own.network}`, own.place, own.region].filter(Boolean).join(" · "));
+  put("town", [`network ${own.network}`, own.point?.name ?? own.place, own.region].filter(Boolean).join(" · "));
 }
 
 const HEADS = ["Node", "State", "Store used", "Shards placed", "Card left", "Hears", "Reached", "Last heard", "Reliability",
@@ -151,7 +151,7 @@ function row(node) {
       (node.stored_bytes == null ? "" : ` of ${bytes(node.stored_bytes + node.free_bytes)}`))],
     [number.format(node.shards)],
     [element("span", { class: isWorn(node) ? "worn" : "" }, node.card_life == null ? "–" : percentLeft(node.card_life))],
-    [node.hears == null ? "–" : number.format(node.hears.length)],
+    [node.hears == null || !isThere(node) ? "–" : number.format(node.hears.length)],
     [reached(node)],
     [node.self ? "–" : silent == null ? "never" : since(silent)],
     [node.self ? "–" : percent(node.reliability)],
@@ -391,14 +391,15 @@ function drawGrid(plane) {
   const lines = (step, middle, half, draw) => {
     for (let at = Math.ceil((middle - half) / step); at * step <= middle + half; at++) draw(at * step);
   };
-  const step = roundDown(Math.max(map.height, 200) / plane.scale / 3);
+  // 60 to 150 units apart, and 75 to 187, which a tick needs.
+  const step = roundDown(150 / plane.scale);
   lines(step, plane.y0, map.height / 2 / plane.scale, (latitude) => {
     const y = plane.y(latitude);
     if (Math.abs(latitude) > 90 || y < 14 || y > map.height - 30) return;
     parts.push(shape("line", { class: "axis", x1: 0, x2: map.width, y1: y, y2: y }));
     parts.push(shape("text", { class: "tick", x: 6, y: y - 4 }, degreesText(latitude, "NS", step)));
   });
-  const across = roundDown(map.width / (plane.scale * plane.shrink) / 4);
+  const across = roundDown(187 / (plane.scale * plane.shrink));
   lines(across, plane.x0, map.width / 2 / (plane.scale * plane.shrink), (longitude) => {
     const x = plane.x(longitude);
     if (x < 60 || x > map.width - 30) return;
