@@ -86,7 +86,9 @@ public final class Gateway: Service {
     vertices = heard
     let (stream, source) = AsyncStream.makeStream(of: BundleProgress.self)
     progress = stream
-    submissions = try NodeLink(home: home, onProgress: { source.yield($0) }, onVertex: { heardSource.yield($0) })
+    submissions = try NodeLink(
+      home: home, onProgress: { source.yield($0) }, onVertex: { heardSource.yield($0) },
+      onVitals: { [members] in members.take($1, of: $0) })
     questions = try NodeLink(home: home)
   }
 
@@ -371,9 +373,10 @@ public final class Gateway: Service {
   private func watch() async throws {
     while true {
       if case .figures(let figures) = await questions.ask(.status),
-        case .peers(let peers) = await questions.ask(.peers)
+        case .peers(let peers) = await questions.ask(.peers),
+        case .places(let places) = await questions.ask(.places)
       {
-        events.publish(members.update(figures, peers))
+        events.publish(members.update(figures, peers, places))
       }
       try await Task.sleep(for: Members.interval)
     }

@@ -85,8 +85,9 @@ public enum ConfigurationFile {
       #ring-slots = 1024
       #members = 272
 
-      # Told to everybody when set: a coarse place and a region.
-      #place = Ishikawa
+      # Told to everybody when set: a coarse place, for maps with degrees north and east before its name (two decimals
+      # are a kilometre), and a region.
+      #place = 37.39,136.90 Wajima
       #region = Noto
 
       """)

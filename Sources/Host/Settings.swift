@@ -129,7 +129,11 @@ public struct Settings: BitwiseCopyable, Sendable {
           value, in: 8...UInt64(Limits.membersMax), expected: "a number of members from 8 to 272"))
     case .storedFor: storedForHours = try Units.storedForHours(value)
     case .rate: rate = try Units.bitRate(value)
-    case .place: place = try Self.text(value, Limits.regionBytes, "a coarse place, 1 to 32 bytes")
+    case .place:
+      let expected: StaticString =
+        "a coarse place, 1 to 32 bytes: a name, or degrees north and east such as 35.68,139.77, and a name behind them"
+      place = try Self.text(value, Limits.regionBytes, expected)
+      guard !PlaceText.isMeantAsPoint(value) || PlaceText(value) != nil else { throw Expected(expected) }
     case .region: region = try Self.text(value, Limits.regionBytes, "a region, 1 to 32 bytes")
     case .scrubEvery:
       let every = try Units.duration(value)

@@ -110,7 +110,7 @@ extension Mesh {
   }
 
   /// Whether something that can wait may be sent now; its `bytes` bytes are counted then.
-  mutating func takeBackground(_ bytes: Int, at now: Instant) -> Bool {
+  public mutating func takeBackground(_ bytes: Int, at now: Instant) -> Bool {
     guard pacing.background.isOpen(at: now) else { return false }
     countBackground(bytes, at: now)
     return true

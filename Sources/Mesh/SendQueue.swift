@@ -34,8 +34,14 @@ extension FrameType {
 }
 
 extension FrameType {
-  /// Whether it brings shards, or knowledge of them, to a certain member: for these a session is made.
-  var isErrand: Bool { priority == .repair || priority == .bulk || self == .acceptShard }
+  /// Whether it brings shards, or knowledge of them, to a certain member: for these a session is made. And for a question
+  /// that no small board asks.
+  var isErrand: Bool {
+    #if !hasFeature(Embedded)
+      if self == .wantVitals { return true }
+    #endif
+    return priority == .repair || priority == .bulk || self == .acceptShard
+  }
 }
 
 /// A bounded queue of datagrams.

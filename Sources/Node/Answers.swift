@@ -83,7 +83,8 @@ extension LightNode where Flash: ~Copyable {
     case .importItem: importItem(view.content, request: view.request, client: client, at: now)
     #if !hasFeature(Embedded)
       case .submitSigned: submitSigned(view.content, request: view.request, client: client, at: now)
-      case .follow: follow(request: view.request, client: client)
+      case .follow: follow(request: view.request, client: client, at: now)
+      case .places: answer(Answer(type: .placesAnswer, client: client, request: view.request))
     #endif
     case .sequence: giveSequence(request: view.request, client: client, at: now)
     case .scrub:
@@ -203,6 +204,9 @@ extension LightNode where Flash: ~Copyable {
         answers[position].isDone = true
       case .peersAnswer: answers[position].cursor = emitPeers(answer, into: &writer, at: now)
       case .dagAnswer: answers[position].cursor = emitVertices(answer, into: &writer)
+      #if !hasFeature(Embedded)
+        case .placesAnswer: answers[position].cursor = emitPlaces(answer, into: &writer)
+      #endif
       default:
         emitPlain(answer, into: &writer)
         answers[position].isDone = true

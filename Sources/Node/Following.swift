@@ -2,8 +2,9 @@
 // have signed, and to tell everything. It is left out of the Embedded build, whose boards have no kilobyte to spare.
 //
 // A client that wants to hear of everything: the stages of the bundles that this node makes, and the vertices that come,
-// its own among them. Nothing is queued for it. A bundle keeps its place until its end is told, as it does for those who
-// wait for a transaction; vertices are told from the ring, and a client that falls a whole ring behind misses some.
+// its own among them, and how the members are, who are asked for that in turns while somebody follows. Nothing is queued
+// for it. A bundle keeps its place until its end is told, as it does for those who wait for a transaction; vertices are told
+// from the ring, and a client that falls a whole ring behind misses some; of vitals the last that came wait.
 
 import DAG
 import Store
@@ -15,6 +16,19 @@ struct Follower: BitwiseCopyable {
   var request: UInt32
   /// The slot of the ring that is told next.
   var ringSlot: Int
+  #if !hasFeature(Embedded)
+    /// When a member is asked for its vitals next, and the row of the one that was asked last.
+    var askAt: Instant
+    var askedRow = 0
+    /// The first 8 bytes of the ids of those who have been asked and may yet answer; 0: none.
+    var asked = InlineArray<16, UInt64>(repeating: 0)
+    var askedNext = 0
+    /// Bytes of the vitals that came last and are not told; 0: none.
+    var cameBytes = 0
+    static let vitalsBytes = VitalsCameView.byteCountMax
+  #else
+    static let vitalsBytes = 0
+  #endif
 }
 
 #if hasFeature(Embedded)
@@ -53,9 +67,9 @@ struct Follower: BitwiseCopyable {
       if SubmitFlags(rawValue: flagByte).contains(.flush) { bundler.dueAt = now }
     }
 
-    mutating func follow(request: UInt32, client: UInt32) {
+    mutating func follow(request: UInt32, client: UInt32, at now: Instant) {
       guard follower == nil || follower?.client == client else { return fail(.busy, request, client) }
-      follower = Follower(client: client, request: request, ringSlot: ring.oldest)
+      follower = Follower(client: client, request: request, ringSlot: ring.oldest, askAt: now)
     }
 
     mutating func unfollow(_ client: UInt32) {
@@ -73,8 +87,51 @@ struct Follower: BitwiseCopyable {
       return stage
     }
 
+    // MARK: Vitals
+
+    /// Asks the next member that is there, in the order of the table, so that all are asked in turns.
+    mutating func askForVitals(at now: Instant) {
+      guard let askAt = follower?.askAt, now >= askAt else { return }
+      let pause = Limits.vitalsRound.microseconds / UInt64(max(1, mesh.members.aliveCount))
+      follower?.askAt = now + max(Limits.vitalsEvery, Interval(microseconds: pause))
+      guard mesh.members.aliveCount > 0, mesh.takeBackground(0, at: now) else { return }
+      var row = follower?.askedRow ?? 0
+      repeat { row = (row + 1) % mesh.members.count } while !mesh.members[row].isAlive
+      follower?.askedRow = row
+      let place = follower?.askedNext ?? 0
+      follower?.asked[place] = mesh.members[row].id.prefix
+      follower?.askedNext = (place + 1) % Limits.vitalsAsked
+      mesh.send(.wantVitals, contentBytes: 0, to: row) { _ in }
+    }
+
+    /// Member `member` says how it is. Once for each time that it was asked.
+    mutating func receiveVitals(_ content: RawSpan, from member: Int) {
+      guard (try? VitalsFrame(content)) != nil else {
+        mesh.counters.malformed += 1
+        return
+      }
+      let id = mesh.members[member].id
+      for place in 0..<Limits.vitalsAsked where follower?.asked[place] == id.prefix {
+        follower?.asked[place] = 0
+        var writer = ByteWriter(vitals.mutableBytes(at: 0, count: vitals.byteCount))
+        VitalsCameView.emit(id, content, into: &writer)
+        follower?.cameBytes = writer.count
+        return
+      }
+      mesh.counters.unexpected += 1
+    }
+
+    // MARK: Telling
+
     mutating func emitFollowed(into writer: inout ByteWriter) -> UInt32? {
       guard let follower, !clients[Int(follower.client)].isBlocked else { return nil }
+      if follower.cameBytes > 0 {
+        self.follower?.cameBytes = 0
+        ControlView.emitHead(
+          .vitalsCame, request: follower.request, contentBytes: follower.cameBytes, into: &writer)
+        writer.bytes(vitals.bytes(at: 0, count: follower.cameBytes))
+        return follower.client
+      }
       if leavingCount > 0 {
         for slot in 0..<leaving.count {
           guard let stage = stageToTell(slot) else { continue }
@@ -111,6 +168,25 @@ struct Follower: BitwiseCopyable {
       for index in 0..<entry.waiterCount {
         writer.bytes32(leavingWaiters[slot * Limits.bundleTransactionsMax + index].transaction)
       }
+    }
+
+    /// Part of the places of the members from the answer's cursor; returns where the next part begins, -1 after the end.
+    func emitPlaces(_ answer: Answer, into writer: inout ByteWriter) -> Int16 {
+      let headAt = writer.count
+      ControlView.emitHead(.placesAnswer, request: answer.request, contentBytes: 0, into: &writer)
+      let start = writer.count
+      var index = Int(answer.cursor)
+      while index < mesh.members.count, writer.count - headAt + PlaceEntryView.byteCountMax <= Limits.controlBytes {
+        if let record = try? RecordView(mesh.members.record(index), bodyAtMost: Limits.nodeRecordBodyBytes),
+          let body = try? NodeRecordView(record.body), !body.place.isEmpty || !body.region.isEmpty
+        {
+          PlaceEntryView.emit(mesh.members[index].id, place: body.place, region: body.region, into: &writer)
+        }
+        index += 1
+      }
+      writer.patchU32(UInt32(writer.count - start + 5), at: headAt)
+      // An empty one is the last, so that one without any place in it is not sent before the end.
+      return writer.count == start ? -1 : Int16(index)
     }
   }
 #endif

@@ -22,6 +22,9 @@ extension LightNode where Flash: ~Copyable {
     var until = min(now + Self.restsFor, min(publishAt, outboxReplayAt))
     // Repair looks every second whether somebody has been gone for long enough.
     if isRepairNear { until = min(until, scan.nextAt) }
+    #if !hasFeature(Embedded)
+      until = min(until, follower?.askAt ?? .never)
+    #endif
     idleUntil = until
   }
 

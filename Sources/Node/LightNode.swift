@@ -12,6 +12,7 @@
 //   Repair      bringing lost shards back
 //   Export      what a client carries away; Import: what it brings from elsewhere; Holdings: what others could give
 //   Following   everything that happens, for one client
+//   Vitals      how this node is, for members that ask
 //   Idling      nothing to do
 //   Answers     what clients are told; Status: what they see
 
@@ -114,6 +115,9 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   // Answers
   let clients: Table<Client>
   var follower: Follower?
+  #if !hasFeature(Embedded)
+    let vitals = Region(byteCount: VitalsCameView.byteCountMax)
+  #endif
   let answers: Table<Answer>
   var answerHead = 0
   var answerCount = 0
@@ -160,7 +164,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
         + Table<Client>.byteCount(Limits.clientsMax) + Table<Note>.byteCount(Note.countMax) + Limits.controlBytes
         + Table<Watched>.byteCount(Limits.uncertifiedMax) + Table<Lost>.byteCount(Lost.countMax)
         + Limits.vertexBytes
-        + Table<Export>.byteCount(Export.countMax) + Self.holdingsBytes
+        + Table<Export>.byteCount(Export.countMax) + Self.holdingsBytes + Follower.vitalsBytes
         + Limits.bundleBytes + Limits.bundleTransactionsMax * 32)
     return plan
   }
@@ -285,6 +289,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     case .close: mesh.receiveClose(frame.content, from: member)
     case .member: mesh.receiveMember(frame.content, from: member, at: now)
     case .goodbye: mesh.receiveGoodbye(frame.content, from: member, at: now)
+    case .wantVitals: receiveWantVitals(frame.content, from: member, at: now)
     default:
       idleUntil = .zero
       receiveErrand(frame, from: member, at: now)
@@ -320,6 +325,9 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     case .found: receiveFound(frame.content, from: member, at: now)
     case .listHoldings: receiveListHoldings(frame.content, from: member, at: now)
     case .holdings: receiveHoldings(frame.content, from: member, at: now)
+    #if !hasFeature(Embedded)
+      case .vitals: receiveVitals(frame.content, from: member)
+    #endif
     default: break  // a newer node's frame: skipped
     }
   }
@@ -393,6 +401,9 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     tickErrands(at: now)
     tickRepair(at: now)
     tickOutbox(at: now)
+    #if !hasFeature(Embedded)
+      askForVitals(at: now)
+    #endif
     settle(at: now)
   }
 
@@ -461,6 +472,9 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     earliest = min(earliest, min(retrievalDeadline, searchDeadline))
     earliest = min(earliest, min(errandDeadline, holdingsDeadline))
     earliest = min(earliest, min(mend.nextAt, scan.nextAt))
+    #if !hasFeature(Embedded)
+      earliest = min(earliest, follower?.askAt ?? .never)
+    #endif
     return min(earliest, outboxReplayAt)
   }
 

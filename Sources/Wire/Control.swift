@@ -34,11 +34,13 @@
   /// flags u8 (`SubmitFlags`: accepted and flush), record: a transaction that its author has signed. Whoever hands it in
   /// has checked the signature.
   public static let submitSigned = ControlType(code: 12)
-  /// No content: from now on this client is told every stage of the bundles that the node makes, and every vertex that
-  /// comes. One client at a time; `failed` with busy to another.
+  /// No content: from now on this client is told every stage of the bundles that the node makes, every vertex that comes,
+  /// and how the members are. One client at a time; `failed` with busy to another.
   public static let follow = ControlType(code: 13)
   /// No content: a sequence of the node's key that is not used for anything else, and the time.
   public static let sequence = ControlType(code: 14)
+  /// No content: where the members say that they are.
+  public static let places = ControlType(code: 15)
 
   /// transaction id 32: recorded in the node's own log, survives its power cut.
   public static let accepted = ControlType(code: 129)
@@ -66,6 +68,10 @@
   public static let vertexCame = ControlType(code: 140)
   /// sequence u64, time u64: as in a record's head.
   public static let sequenceAnswer = ControlType(code: 141)
+  /// `VitalsCameView`: to who follows.
+  public static let vitalsCame = ControlType(code: 142)
+  /// `PlaceEntryView`, 0 or more to the end; an empty message is the last.
+  public static let placesAnswer = ControlType(code: 143)
 }
 
 /// What the submitter of a transaction waits for.

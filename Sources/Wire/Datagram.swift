@@ -280,6 +280,10 @@ public struct CookieView: ~Escapable {
   public static let listHoldings = FrameType(code: 30)
   /// `HoldingsFrame`: these.
   public static let holdings = FrameType(code: 31)
+  /// How are you, and whom do you hear? No content.
+  public static let wantVitals = FrameType(code: 32)
+  /// `VitalsFrame`.
+  public static let vitals = FrameType(code: 33)
 }
 
 /// Walks the frames of a datagram.

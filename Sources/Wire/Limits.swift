@@ -240,6 +240,16 @@ public enum Limits {
   public static let searchesPerSecond: UInt64 = 256
   /// Records of members that one member may have verified each second: all of a cell at once.
   public static let memberRecordsPerSecond: UInt64 = 256
+  /// What an answer about a member's vitals, a datagram, counts for among these: four of a member each second.
+  public static let vitalsSearches = 64
+  /// Neighbours that a member names: what a frame holds, and about half of the largest cell.
+  public static let vitalsNeighboursMax = 128
+  /// How often at most a node asks one of all members for its vitals,
+  public static let vitalsEvery = Interval.seconds(1)
+  /// and how long it takes at least until it asks the same one again.
+  public static let vitalsRound = Interval.seconds(10)
+  /// Questions for vitals that may still be answered.
+  public static let vitalsAsked = 16
   /// Announced ids that are remembered until their vertex comes.
   public static let wantedMax = 512
   /// Rows of that table where an id may be.

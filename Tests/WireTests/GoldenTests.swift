@@ -414,6 +414,27 @@ import Testing
     #expect(first.hops == 2 && first.relay == 0x0102_0304_0506_0708 && first.reliability == 254)
   }
 
+  @Test func vitalsFields() throws {
+    let content = Array(bytes(Goldens.vitalsCame).dropFirst(ControlView.headBytes))
+    let view = try VitalsCameView(content.span.bytes)
+    #expect(view.vitals.condition == 1 && view.vitals.upMicroseconds == 90_000_000)
+    #expect(view.vitals.poweredSeconds == 7_200 && view.vitals.segmentsErased == 1_234)
+    #expect(view.vitals.storeBytes == 64 << 20 && view.vitals.freeBytes == 40 << 20)
+    #expect(view.vitals.mediumBytes == 32 << 30 && view.vitals.mediumCycles == 1_000)
+    #expect(view.vitals.neighbourCount == 2)
+    #expect(view.vitals.neighbour(0) == 17 && view.vitals.neighbour(1) == .max)
+    #expect(Array(content.dropFirst(32)) == bytes(Goldens.vitals))
+  }
+
+  @Test func placeFields() throws {
+    let content = Array(bytes(Goldens.placesAnswer).dropFirst(ControlView.headBytes))
+    var reader = ByteReader(content.span.bytes)
+    let (first, second) = (try PlaceEntryView(&reader), try PlaceEntryView(&reader))
+    #expect(array(first.place) == Array("37.39,136.90 Wajima".utf8) && array(first.region) == Array("能登".utf8))
+    #expect(second.place.isEmpty && array(second.region) == Array("Noto".utf8))
+    #expect(reader.remaining == 0)
+  }
+
   @Test func dagFields() throws {
     let content = Array(bytes(Goldens.dagAnswer).dropFirst(ControlView.headBytes))
     var reader = ByteReader(content.span.bytes)

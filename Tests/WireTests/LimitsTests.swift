@@ -137,6 +137,15 @@ import Testing
     let holdings = HoldingsFrame.headBytes + HoldingsFrame.countMax * 32
     #expect(HoldingsFrame.countMax == 33 && Self.frameHead + holdings <= Limits.framesBytes)
   }
+  @Test func vitalsFitAFrameAndPlacesAMessage() {
+    #expect(Self.frameHead + VitalsFrame.byteCountMax <= Limits.framesBytes)
+    // What holds one more would be a longer list: the limit is a round number below.
+    #expect((Limits.framesBytes - Self.frameHead - VitalsFrame.headBytes) / 8 - Limits.vitalsNeighboursMax < 2)
+    #expect(ControlView.headBytes + PlaceEntryView.byteCountMax < Limits.controlBytes)
+    // A question that is answered before it is forgotten: they are asked one a second.
+    #expect(Limits.vitalsEvery * UInt64(Limits.vitalsAsked) > Limits.getTimeoutMax)
+    #expect(Limits.vitalsSearches * 4 <= Int(Limits.searchesPerSecond))
+  }
   @Test func anExportedShardFitsAControlMessage() {
     #expect(ControlView.headBytes + ExportedView.headBytes + Limits.shardBytes <= Limits.controlBytes)
     #expect(Limits.archiveBytes + UInt64(Limits.shardsMax * Limits.shardBytes) < 1 << 32)

@@ -232,6 +232,19 @@ private func recodeControlContent(_ type: ControlType, _ bytes: [UInt8]) throws(
     var entries: [VertexEntry] = []
     while reader.remaining > 0 { entries.append(try VertexEntry(&reader)) }
     return written { for entry in entries { entry.emit(into: &$0) } }
+  case .vitalsCame:
+    let view = try VitalsCameView(bytes.span.bytes)
+    let (id, frame) = (view.id, try recodeVitals(Array(bytes.dropFirst(32))))
+    return written { VitalsCameView.emit(id, frame.span.bytes, into: &$0) }
+  case .placesAnswer:
+    var reader = ByteReader(bytes.span.bytes)
+    var out: [UInt8] = []
+    while reader.remaining > 0 {
+      let entry = try PlaceEntryView(&reader)
+      let (id, place, region) = (entry.id, array(entry.place), array(entry.region))
+      out += written { PlaceEntryView.emit(id, place: place.span.bytes, region: region.span.bytes, into: &$0) }
+    }
+    return out
   case .listed:
     let view = try ListedView(bytes.span.bytes)
     let (state, cursor, bundles) = (view.state, view.cursor, array(view.bundles))
@@ -247,6 +260,20 @@ private func recodeControlContent(_ type: ControlType, _ bytes: [UInt8]) throws(
       $0.array(rest)
     }
   default: return bytes
+  }
+}
+
+func recodeVitals(_ bytes: [UInt8]) throws(WireError) -> [UInt8] {
+  let frame = try VitalsFrame(bytes.span.bytes)
+  let (condition, up, powered) = (frame.condition, frame.upMicroseconds, frame.poweredSeconds)
+  let (store, free, erased) = (frame.storeBytes, frame.freeBytes, frame.segmentsErased)
+  let (medium, cycles) = (frame.mediumBytes, frame.mediumCycles)
+  let neighbours = (0..<frame.neighbourCount).map { frame.neighbour($0) }
+  return written {
+    VitalsFrame.emitHead(
+      condition: condition, upMicroseconds: up, poweredSeconds: powered, storeBytes: store, freeBytes: free,
+      segmentsErased: erased, mediumBytes: medium, mediumCycles: cycles, into: &$0)
+    for prefix in neighbours { $0.u64(prefix) }
   }
 }
 

@@ -591,6 +591,33 @@ func refusal(of bytes: [UInt8], _ body: (RawSpan) throws(WireError) -> Void) -> 
       #expect(refusal(of: changed) { bytes throws(WireError) in _ = try ListedView(bytes) } == .badValue)
     }
   }
+  @Test func vitalsOfAnotherShapeRefused() {
+    let frame = bytes(Goldens.vitals)
+    func refused(_ bytes: [UInt8]) -> WireError? {
+      refusal(of: bytes) { bytes throws(WireError) in _ = try VitalsFrame(bytes) }
+    }
+    let head = Array(frame.prefix(VitalsFrame.headBytes))
+    for count in 0..<VitalsFrame.headBytes { #expect(refused(Array(frame.prefix(count))) == .truncated) }
+    for condition: UInt8 in [3, 4, 255] { #expect(refused(patched(frame, at: 0, condition)) == .badValue) }
+    // More free than there is.
+    #expect(refused(patched(frame, at: 25 + 4, 1)) == .badValue)
+    for rest in 1..<8 { #expect(refused(head + pattern(1, rest)) == .truncated) }
+    #expect(refused(head) == nil)
+    #expect(refused(head + pattern(1, Limits.vitalsNeighboursMax * 8)) == nil)
+    #expect(refused(head + pattern(1, (Limits.vitalsNeighboursMax + 1) * 8)) == .tooLong)
+  }
+  @Test func placesOfAnotherShapeRefused() {
+    let content = Array(bytes(Goldens.placesAnswer).dropFirst(ControlView.headBytes))
+    func refused(_ bytes: [UInt8]) -> WireError? {
+      refusal(of: bytes) { bytes throws(WireError) in
+        var reader = ByteReader(bytes)
+        _ = try PlaceEntryView(&reader)
+      }
+    }
+    #expect(refused(content) == nil)
+    #expect(refused(patched(content, at: 32, 33)) == .tooLong)
+    #expect(refused(Array(content.prefix(40))) == .truncated)
+  }
   @Test func exportedOfNoKindRefused() {
     let content = Array(bytes(Goldens.exported).dropFirst(ControlView.headBytes))
     for kind: UInt8 in [4, 5, 255] {

@@ -324,6 +324,28 @@ func record(_ head: RecordHead, _ body: [UInt8], _ signature: Signature = Signat
     }
   }
 
+  @Test func vitals() throws {
+    var random = Seed.generator("vitals")
+    for _ in 0..<Self.rounds {
+      let numbers = (0..<6).map { _ in random.next() }
+      let (condition, store) = (UInt8(random.below(3)), max(numbers[1], numbers[2]))
+      let neighbours = (0..<random.below(Limits.vitalsNeighboursMax + 1)).map { _ in random.next() }
+      let out = written {
+        VitalsFrame.emitHead(
+          condition: condition, upMicroseconds: numbers[0], poweredSeconds: numbers[3], storeBytes: store,
+          freeBytes: min(numbers[1], numbers[2]), segmentsErased: numbers[4], mediumBytes: numbers[5],
+          mediumCycles: numbers[0] ^ 1, into: &$0)
+        for prefix in neighbours { $0.u64(prefix) }
+      }
+      let view = try VitalsFrame(out.span.bytes)
+      #expect(view.condition == condition && view.upMicroseconds == numbers[0], Seed.note)
+      #expect(view.poweredSeconds == numbers[3] && view.segmentsErased == numbers[4], Seed.note)
+      #expect(view.storeBytes == store && view.freeBytes == min(numbers[1], numbers[2]), Seed.note)
+      #expect(view.mediumBytes == numbers[5] && view.mediumCycles == numbers[0] ^ 1, Seed.note)
+      #expect((0..<view.neighbourCount).map { view.neighbour($0) } == neighbours, Seed.note)
+    }
+  }
+
   @Test func controlEntries() throws {
     var random = Seed.generator("control")
     for _ in 0..<Self.rounds {

@@ -172,6 +172,8 @@ extension Sample {
     Sample("found frame, absent", Goldens.foundAbsent, recodeFound),
     Sample("found frame, holds", Goldens.foundHolds, recodeFound),
     Sample("found frame, knows", Goldens.foundKnows, recodeFound),
+    Sample("vitals frame", Goldens.vitals, isClosed: false, recodeVitals),
+    Sample("vitals frame, nobody", Goldens.lonelyVitals, isClosed: false, recodeVitals),
   ]
 
   static let control: [Sample] = [
@@ -192,6 +194,8 @@ extension Sample {
     Sample("imported message", Goldens.imported, isClosed: false, recodeControl),
     Sample("list message", Goldens.list, isClosed: false, recodeControl),
     Sample("listed message", Goldens.listed, isClosed: false, recodeControl),
+    Sample("vitals came message", Goldens.vitalsCame, isClosed: false, recodeControl),
+    Sample("places answer message", Goldens.placesAnswer, isClosed: false, recodeControl),
   ]
 
   static let archive: [Sample] = [

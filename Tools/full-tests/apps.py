@@ -333,6 +333,71 @@ class Nodes(unittest.TestCase):
             self.assertEqual({key for key, count in shards.items() if count == 1}, placed)
 
 
+    def test_what_members_say_of_themselves(self):
+        """The oracles: what each of them tells its own clients, and the file system that its store is on."""
+        with Town(4, "--set", "place=35.68,139.77 千代田", places=("37.39,136.90 Wajima", "geo:-36.5,-136.66", "Kanazawa")) as town:
+            def others():
+                return [node for node in town.nodes().values() if not node["self"]]
+            wait_for("all to say it", lambda: len(others()) == 4 and all(node["hears"] is not None for node in others()))
+            # They hear each other when they have said it all once more.
+            wait_for("all to hear all", lambda: all(len(node["hears"]) == 4 for node in others()), 40)
+            nodes = town.nodes()
+            own = next(node for node in nodes.values() if node["self"])
+            for number in range(4):
+                node, home = nodes[town.light_key(number)], town.path / f"light{number}"
+                self.assertEqual(set(node["hears"]), set(nodes) - {node["id"]})
+                status = json.loads(light("status", "--json", "--home", home))
+                self.assertEqual(node["free_bytes"], status["store"]["free_bytes"])
+                self.assertEqual(node["stored_bytes"], status["store"]["total_bytes"] - status["store"]["free_bytes"])
+                self.assertEqual(node["store_condition"], 0)
+                disk = os.statvfs(home / "store")
+                used = status["wear"]["segments_erased"] * 2 ** 20 / (disk.f_blocks * disk.f_frsize * 1_000)
+                self.assertAlmostEqual(node["card_life"], 1 - used, delta=1e-4)
+                self.assertLessEqual(abs(node["up_s"] - status["node"]["up_ms"] / 1_000), 30)
+                self.assertIsNone(node["region"])
+            told = [(nodes[town.light_key(number)]["place"], nodes[town.light_key(number)]["point"]) for number in range(4)]
+            self.assertEqual(told, [
+                ("37.39,136.90 Wajima", {"latitude": 37.39, "longitude": 136.9, "name": "Wajima"}),
+                ("geo:-36.5,-136.66", {"latitude": -36.5, "longitude": -136.66, "name": None}),
+                ("Kanazawa", None), (None, None)])
+            self.assertEqual(own["point"], {"latitude": 35.68, "longitude": 139.77, "name": "千代田"})
+            self.assertEqual(set(own["hears"]), set(nodes) - {own["id"]})
+            status = json.loads(light("status", "--json", "--home", town.home))
+            self.assertEqual(own["stored_bytes"] + own["free_bytes"], status["store"]["total_bytes"])
+
+            victim, after = town.light_key(1), town.ask("GET", "/v1/nodes")[1]["last_event_id"]
+            town.lights[1].kill()
+            listener = start(APP, "listen", "--node", f"http://127.0.0.1:{town.http}", "--kind", "node", "--after", after)
+            hears, end = {}, time.monotonic() + 40
+            try:
+                while len(hears) < 4 or any(victim in heard for heard in hears.values()):
+                    self.assertLess(time.monotonic(), end, hears)
+                    node = json.loads(json.loads(listener.stdout.readline())["json"])
+                    if node["id"] != victim:
+                        hears[node["id"]] = node["hears"]
+            finally:
+                listener.kill()
+                listener.communicate()
+
+    def test_a_card_wears_out(self):
+        if subprocess.run(["unshare", "--mount", "true"]).returncode != 0:
+            self.skipTest("nobody may mount a small disk here")
+        with Town(4) as town:
+            town.start_on_small_card(2)
+            victim, signer = town.light_key(2), Signer()
+            wait_for("its first word", lambda: town.nodes()[victim].get("card_life") is not None, 40)
+            first = town.nodes()[victim]["card_life"]
+            self.assertGreater(first, 0.2)
+            end = time.monotonic() + 90
+            while town.nodes()[victim]["card_life"] > 0.1:
+                self.assertLess(time.monotonic(), end, town.nodes()[victim])
+                batch = b"".join(signer.record(15_000)[1] for _ in range(20))
+                town.ask("POST", "/v1/transactions:batch", batch, "application/octet-stream")
+                time.sleep(0.3)
+            self.assertGreater(min(node["card_life"] for key, node in town.nodes().items()
+                                   if key != victim and not node["self"]), 0.9)
+
+
 def report(town, *words, status=0):
     done = subprocess.run([FULL, "report", "--home", town.home, *map(str, words)], capture_output=True, text=True, timeout=60)
     assert done.returncode == status, done.stderr

@@ -5,6 +5,7 @@ The accessibility rules are those of axe-core, which is fetched from PyPI once."
 import concurrent.futures
 import contextlib
 import json
+import math
 import pathlib
 import re
 import shutil
@@ -22,6 +23,11 @@ from town import FULL, ROOT, Signer, Town, wait_for
 PICTURES = ROOT / "out/dashboard"
 AXE = "axe-playwright-python==0.1.8"
 LIGHTS = 8
+EDGES = LIGHTS * (LIGHTS + 1) // 2
+# Five of them tell points, two the same one; one tells a name.
+PLACES = ("37.39,136.90 Wajima", "37.39,136.90 Wajima", "geo:37.44,137.26 珠洲", "37.04,136.97 Nanao", "36.56,136.66 Kanazawa",
+          "somewhere in Toyama")
+OWN_PLACE = ("--set", "place=37.16,136.70 Shika")
 
 
 def axe():
@@ -59,7 +65,7 @@ class Dashboard(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.context = contextlib.ExitStack()
-        cls.town = cls.context.enter_context(Town(LIGHTS))
+        cls.town = cls.context.enter_context(Town(LIGHTS, *OWN_PLACE, places=PLACES))
         cls.browser = cls.context.enter_context(Browser())
         cls.address = f"http://127.0.0.1:{cls.town.http}/"
 
@@ -84,7 +90,11 @@ class Dashboard(unittest.TestCase):
         names = set(self.browser.run("return [...document.querySelectorAll('#rows code')].map(code => code.title)"))
         self.assertEqual(names, {node["id"] for node in told})
         self.assertEqual(self.browser.text("#alive"), f"{LIGHTS + 1} of {LIGHTS + 1}")
-        self.assertEqual(self.browser.count(".edge"), LIGHTS)
+        # Everybody hears everybody, and says so.
+        wait_for("who hears whom", lambda: self.browser.count("#mesh .edge:not(.oneway)") == EDGES, 40)
+        self.assertEqual(self.browser.count("#mesh .edge"), EDGES)
+        self.assertEqual(self.browser.run("return [...document.querySelectorAll('#rows tr')].map(row => row.cells[5].innerText)"),
+                         [str(LIGHTS)] * (LIGHTS + 1))
         self.assertEqual(self.browser.text("#status"), "live")
         loaded = self.browser.run("return performance.getEntriesByType('resource').map(entry => entry.name)")
         self.assertGreaterEqual(len(loaded), 4)
@@ -130,6 +140,53 @@ class Dashboard(unittest.TestCase):
         self.browser.type(" ")
         self.assertEqual(self.browser.count("tr.chosen"), 0)
 
+    def test_map_is_true_to_scale(self):
+        """The oracle: great circles between the points on a sphere (haversine), measured with the drawn scale bar."""
+        self.show()
+        wait_for("the map", lambda: self.browser.count("#map .site") == 6)
+        self.assertFalse(self.browser.run("return document.getElementById('map-panel').hidden"))
+        drawn = self.browser.run("""
+          const bar = document.querySelector('#map .scale').getBBox();
+          const text = document.querySelector('#map .scale + .name').textContent;
+          const sites = [...document.querySelectorAll('#map .site')].map(site =>
+            [site.ariaLabel, Number(site.getAttribute('cx')), Number(site.getAttribute('cy'))]);
+          return [bar.width, text, sites]""")
+        length, unit = drawn[1].split()
+        self.assertEqual(unit, "km")
+        per_km = drawn[0] / float(length.replace(",", ""))
+        sites = {name: (x, y) for label, x, y in drawn[2] for name in ("珠洲", "Nanao", "Kanazawa", "Shika") if name in label}
+        self.assertEqual(len(sites), 4)
+        points = {"珠洲": (37.44, 137.26), "Nanao": (37.04, 136.97), "Kanazawa": (36.56, 136.66), "Shika": (37.16, 136.70)}
+        for one, other in (("珠洲", "Kanazawa"), ("Nanao", "Shika"), ("Kanazawa", "Shika")):
+            (a, b), (c, d) = ([math.radians(value) for value in points[name]] for name in (one, other))
+            half = math.sin((c - a) / 2) ** 2 + math.cos(a) * math.cos(c) * math.sin((d - b) / 2) ** 2
+            km = 2 * 6_371 * math.asin(math.sqrt(half))
+            self.assertAlmostEqual(math.dist(sites[one], sites[other]) / per_km / km, 1, delta=0.02, msg=(one, other))
+        self.assertLess(sites["珠洲"][1], sites["Nanao"][1], "north is up")
+        self.assertGreater(sites["珠洲"][0], sites["Kanazawa"][0], "east is right")
+        names = self.browser.run("return [...document.querySelectorAll('#map .name')].map(name => name.textContent)")
+        self.assertIn("Wajima (2)", names)
+        others = self.browser.run("return [...document.querySelectorAll('#unplaced li')].map(item => item.innerText)")
+        self.assertEqual((len(others), sum("somewhere in Toyama" in text for text in others)), (3, 1))
+        inside = self.browser.run("""
+          const box = document.getElementById('map').getBoundingClientRect();
+          return [...document.querySelectorAll('#map .site')].every(site => {
+            const at = site.getBoundingClientRect();
+            return at.left >= box.left && at.right <= box.right && at.top >= box.top && at.bottom <= box.bottom; })""")
+        self.assertTrue(inside)
+
+    def test_map_by_keyboard(self):
+        self.show()
+        wait_for("the map", lambda: self.browser.count("#map .site") == 6)
+        self.browser.run("document.querySelector('#map .site[aria-label*=Nanao]').focus()")
+        self.browser.type(" ")
+        self.assertEqual(self.browser.count("tr.chosen"), 1)
+        # It is drawn anew each second, and the focus stays.
+        time.sleep(2.5)
+        self.assertEqual(self.browser.run("return document.activeElement.getAttribute('aria-pressed')"), "true")
+        self.browser.type("\ue007")
+        self.assertEqual(self.browser.count("tr.chosen") + self.browser.count("#map .chosen"), 0)
+
     def test_rules_of_accessibility(self):
         source = axe()
         for scheme in ("light", "dark"):
@@ -160,17 +217,31 @@ class Dashboard(unittest.TestCase):
 
 
 class Pictures(unittest.TestCase):
-    """A town at work in which two nodes die, as a person sees it: look at out/dashboard after a change."""
+    """A town at work in which two nodes die and a card is nearly worn, as a person sees it: look at out/dashboard after a
+    change."""
 
     def test_pictures(self):
-        with Town(LIGHTS) as town, Browser() as browser:
+        with Town(LIGHTS, *OWN_PLACE, places=PLACES) as town, Browser() as browser:
             browser.look(1280, 1000)
             browser.open(f"http://127.0.0.1:{town.http}/")
+            town.start_on_small_card(3)
+            signer, worn = Signer(), town.light_key(3)[7:13]
             with Load(town, 240):
-                time.sleep(25)
+                time.sleep(15)
+                end = time.monotonic() + 120
+                while not browser.run("return [...document.querySelectorAll('#rows tr')].some(row => "
+                                      "row.innerText.includes('card nearly worn'))"):
+                    self.assertLess(time.monotonic(), end, "the card does not wear out")
+                    batch = b"".join(signer.record(15_000)[1] for _ in range(40))
+                    town.ask("POST", "/v1/transactions:batch", batch, "application/octet-stream")
+                    time.sleep(0.2)
+                self.assertEqual(browser.count(f"#mesh .member.weak[aria-label*={worn}]"), 1)
+                self.assertEqual(browser.count(f"#map .site.weak[aria-label*={worn}]"), 1)
+                self.assertIn(f"{worn}: card nearly worn", browser.text("#feed"))
                 for process in town.lights[:2]:
                     process.kill()
-                wait_for("their deaths", lambda: browser.count(".member.failed") == 2, 40)
+                wait_for("their deaths", lambda: browser.count("#mesh .member.failed") == 2, 40)
+                wait_for("nobody to hear them", lambda: browser.count("#mesh .edge:not(.failed)") == (LIGHTS - 1) * (LIGHTS - 2) // 2, 60)
                 wait_for("words", lambda: browser.text("#feed").count("does not answer") == 2)
                 for name, width, height, scheme, phone in (
                         ("desktop-light", 1280, 1000, "light", False), ("desktop-dark", 1280, 1000, "dark", False),
@@ -198,5 +269,6 @@ class Token(unittest.TestCase):
             browser.picture(PICTURES / "token.png")
             browser.type(list(made + "\ue007"))
             wait_for("members", lambda: browser.count(".member") == 2)
+            self.assertTrue(browser.run("return document.getElementById('map-panel').hidden"))
             self.assertEqual(browser.run("return [sessionStorage.length, localStorage.length, location.search, document.cookie]"),
                              [1, 0, "", ""])

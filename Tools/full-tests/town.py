@@ -47,9 +47,10 @@ def make_certificate(folder):
 
 
 class Town:
-    """A full node and light nodes in a temporary folder. `options` are those of `hotaru-full run`."""
+    """A full node and light nodes in a temporary folder. `options` are those of `hotaru-full run`; `places` are what the
+    light nodes say of where they are, the first ones of them."""
 
-    def __init__(self, lights, *options):
+    def __init__(self, lights, *options, places=()):
         self.folder = tempfile.TemporaryDirectory(prefix="hotaru-full-")
         self.path = pathlib.Path(self.folder.name)
         self.home, self.http, self.grpc, self.mesh = self.path / "full", free_port(), free_port(), free_port()
@@ -61,6 +62,9 @@ class Town:
         self.full, self.lights, self.light_ports = None, [], [free_port() for _ in range(lights)]
         for number in range(lights):
             light("init", "--home", self.path / f"light{number}")
+            if number < len(places):
+                with open(self.path / f"light{number}/hotaru.conf", "a") as configuration:
+                    configuration.write(f"place = {places[number]}\n")
             self.lights.append(None)
             self.start_light(number)
         self.start(*options)
@@ -80,6 +84,17 @@ class Town:
         self.lights[number] = self.launch(
             home, LIGHT, "run", "--home", home, "--listen", f"127.0.0.1:{self.light_ports[number]}",
             "--peer", f"127.0.0.1:{self.mesh}", "--no-multicast")
+
+    def start_on_small_card(self, number):
+        """With a card that can be written over once and is little larger than the store: full, it is nearly worn."""
+        home = self.path / f"light{number}"
+        self.lights[number].kill()
+        self.lights[number].wait()
+        with open(home / "hotaru.conf", "a") as configuration:
+            configuration.write("store = 4M\ncard-cycles = 1\n")
+        self.lights[number] = self.launch(
+            home, "unshare", "--mount", "sh", "-c", f"mount -t tmpfs -o size=4200k none {home}/store && exec {LIGHT} run "
+            f"--home {home} --listen 127.0.0.1:{self.light_ports[number]} --peer 127.0.0.1:{self.mesh} --no-multicast")
 
     def launch(self, home, *words):
         with open(f"{home}.log", "ab") as log:
@@ -134,6 +149,13 @@ class Town:
         if connection is None:
             own.close()
         return answer.status, json.loads(content), answer.headers
+
+    def light_key(self, number):
+        return light("key", "show", "--home", self.path / f"light{number}").split()[-1]
+
+    def nodes(self):
+        """What the full node tells of each member, by key; its own first."""
+        return {node["id"]: node for node in self.ask("GET", "/v1/nodes")[1].get("nodes", [])}
 
     def sign(self, amount=1, memo="for tea"):
         return json.loads(light("sign", "--home", self.app, "--to", self.key, "--amount", amount, "--memo", memo))

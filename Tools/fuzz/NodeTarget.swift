@@ -180,7 +180,7 @@ private func signReceipts(to index: Int, in town: Town) {
       town.submitted[number] = body
       town.request(.submit, [flags, RecordKind.data.code] + body, number: number, client: 0, of: index)
     case 17...20:
-      let type = ControlType(code: UInt8(1 + input.byte() % 12))
+      let type = ControlType(code: UInt8(1 + input.byte() % 15))
       let message = content(&input, town)
       // What a client lets go need not be there.
       if type == .submit, message.count > 1, message[1] == RecordKind.release.code { stays = false }
@@ -245,6 +245,8 @@ private func signReceipts(to index: Int, in town: Town) {
     [0, 17, 5, 129, 176, 0, 22, 17, 5, 131, 176, 0], [0, 17, 7, 131, 129, 192, 0] + run,
     [0, 17, 8, 128, 144, 160, 176, 0],
     [1, 6, 14, 160, 65, 255, 1, 0] + run, [1, 7, 15, 160, 128, 66, 0, 8, 30, 160, 160, 176, 0] + run,
+    // A client that follows, a member that asks and is asked, and says something; places.
+    [0x41, 17, 12, 0] + run + [6, 32, 0] + run + [6, 33, 120, 57, 96, 0, 17, 14, 0] + run,
     // Evidence against the node itself, that nobody has signed.
     [0, 6, 8, 3, 1, 64, 1, 64, 177, 177, 120, 32, 120, 64, 3, 1, 64, 1, 64, 177, 177, 255, 9, 120, 64, 0],
     [0x40, 15, 3, 1, 2, 3, 24, 22] + run,

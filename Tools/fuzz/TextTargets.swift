@@ -78,6 +78,10 @@ private func checkEndorsement(_ endorsement: Endorsement) {
     var trimmed = 0
     for offset in 0..<text.byteCount { trimmed += written { $0.jsonCharacter(text[byte: offset]) }.count }
     check(text.trimmed.byteCount <= text.byteCount && trimmed >= text.byteCount)
+    if let place = PlaceText(text) {
+      check(PlaceText.isMeantAsPoint(text) && place.name.byteCount < text.byteCount)
+      check(abs(place.latitude) <= 90_000_000 && abs(place.longitude) <= 180_000_000)
+    }
   }
 }
 
@@ -110,7 +114,7 @@ private func written(_ fields: (inout ByteWriter) -> Void) -> [UInt8] {
     "network = valley\nlisten = [::]:7119\npeer = 192.168.1.5:7119\npeer = [2001:db8::1]:80 # two\n",
     "store = 64M\nmemory=4MiB\nmulticast = no\nring-slots = 256\nmembers = 64\n",
     "redundancy = 2-of-4\nrepair-after = 60s 15min 6h\nstored-for = 180d\nscrub-every = 14d\n",
-    "rate = 250k\nplace = valley\nregion = Iwate\ncard-cycles = 1000\n\n# nothing\n",
+    "rate = 250k\nplace = 37.39,136.9 valley\nregion = Iwate\ncard-cycles = 1000\n\n# nothing\n",
     "peer = [fe80::1%1]:7\n", "owner = hotaru1...\ntown = \nendorsement = x\n",
   ].map { Array($0.utf8) }
 }
@@ -123,7 +127,7 @@ private func written(_ fields: (inout ByteWriter) -> Void) -> [UInt8] {
     (4, Array("15min".utf8)), (5, Array("90d".utf8)), (6, Array("192.168.1.5:7119".utf8)),
     (6, Array("[2001:db8::1]:6".utf8)), (6, Array("[fe80::1%1]:6".utf8)), (7, written { $0.key(id) }),
     (8, written { Hexadecimal.emit(id, into: &$0) }), (9, written { EndorsementText.emit(endorsement, into: &$0) }),
-    (10, Array("\u{1} \"蛍\"\\ ".utf8)),
+    (10, Array("\u{1} \"蛍\"\\ ".utf8)), (10, Array("geo:-37.39,136.904567 Wajima".utf8)),
   ]
   return texts.map { [$0] + $1 }
 }

@@ -125,6 +125,10 @@ final class Town {
       }
       check(mesh.network.isSigned(record), "what was retrieved is not signed")
       retrieved[view.request] = MeshTests.array(record.body)
+    case .vitalsCame: check((try? VitalsCameView(view.content)) != nil, "vitals that nobody can read")
+    case .placesAnswer:
+      var reader = ByteReader(view.content)
+      while reader.remaining > 0 { check((try? PlaceEntryView(&reader)) != nil, "places that nobody can read") }
     default: break
     }
   }

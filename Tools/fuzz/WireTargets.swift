@@ -39,6 +39,7 @@ private let contents: [UInt8: Sample] = {
     (.found, "found frame, holds"),
     (.frontier, "frontier frame"), (.relay, "relay frame"), (.relayed, "relayed frame"), (.routes, "routes frame"),
     (.wantRoute, "want route frame"), (.listHoldings, "list holdings frame"), (.holdings, "holdings frame"),
+    (.vitals, "vitals frame"),
   ]
   var contents: [UInt8: Sample] = [:]
   for (type, name) in names { contents[type.code] = Sample.all.first { $0.name == name } }

@@ -229,6 +229,12 @@ def peer(state, endorsed, v6, port, scope):
             + u32(1_500) + u64(250) + u8(3) + u8(128) + u32(7) + u8(2) + u64(0x0102_0304_0506_0708) + u8(254))
 
 
+def place_entry(key, place, region):
+    return key.public + u8(len(place)) + place + u8(len(region)) + region
+
+
+VITALS = u8(1) + b"".join(u64(v) for v in (
+    90_000_000, 7_200, 64 << 20, 40 << 20, 1_234, 32 << 30, 1_000, 17, 2 ** 64 - 1))
 LINK_LOCAL = bytes.fromhex("fe80000000000000020000fffe000001")
 MAPPED = bytes.fromhex("00000000000000000000ffffc0a80114")
 CONTROL = {
@@ -254,6 +260,9 @@ CONTROL |= {
     "exported": control(136, 6, u8(3) + u8(1) + u32(26) + u64(7 << 32 | 10) + VERTEX_SMALL),
     "imported": control(137, 8, u8(2)),
     "list": control(9, 9, u16(3) + u32(48) + u64(7 << 32 | 9)),
+    "vitalsCame": control(142, 13, HOLDERS[1].public + VITALS),
+    "placesAnswer": control(143, 15, place_entry(HOLDERS[0], b"37.39,136.90 Wajima", "能登".encode())
+                            + place_entry(HOLDERS[1], b"", b"Noto")),
     "listed": control(138, 9, u8(1) + u64(8 << 32 | 9) + BUNDLE + TARGET),
 }
 
@@ -318,6 +327,8 @@ WIRE = {
     "find": u32(21) + u8(1) + TARGET,
     "listHoldings": u32(21) + u32(48) + u64(7 << 32 | 9),
     "holdings": u32(21) + u64(8 << 32 | 9) + BUNDLE + TARGET,
+    "vitals": VITALS,
+    "lonelyVitals": u8(2) + b"".join(u64(v) for v in (0, 0, 0, 0, 0, 0, 0)),
     "foundAbsent": u32(21) + u8(0),
     "foundHolds": u32(21) + u8(1) + BUNDLE + u8(2) + u8(4) + u8(3)
     + b"".join(HOLDERS[i].public[:8] for i in range(4)),

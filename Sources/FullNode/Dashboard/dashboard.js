@@ -9,6 +9,8 @@ const REFRESH_MS = 10_000;
 const SILENCE_MS = 40_000;
 const WEAK_SILENT_MS = 6_000;
 const WEAK_RELIABILITY = 0.5;
+const WORN = 0.1;
+const EDGES = 400;
 const SHAPES = "http://www.w3.org/2000/svg";
 
 const $ = (id) => document.getElementById(id);
@@ -57,6 +59,9 @@ function days(count) {
   return years > 100 ? "over 100 years" : `${years} years`;
 }
 
+// Rounded up only when it is whole: a card that has begun to wear has not all of it left
+function percentLeft(share) { return share > 0.99 && share < 1 ? "over 99 %" : percent(share); }
+
 function percent(share) { return `${Math.round(share * 100)} %`; }
 
 function since(milliseconds) {
@@ -72,19 +77,28 @@ function silence(node) {
   return node.silent_ms == null ? null : node.silent_ms + (node.state === "alive" ? 0 : Date.now() - node.seenAt);
 }
 
+function isWorn(node) { return node.card_life != null && node.card_life < WORN; }
+
+// What is wrong with a node that answers; empty when nothing is
+function complaint(node) {
+  if (node.store_condition === 2) return "store cannot be written";
+  if (node.store_condition === 1) return "a write to its store failed";
+  if (isWorn(node)) return "card nearly worn";
+  if (node.self) return "";
+  if ((node.silent_ms ?? 0) > WEAK_SILENT_MS) return "silent";
+  return node.reliability < WEAK_RELIABILITY ? "does little of what it is asked" : "";
+}
+
 function condition(node) {
   if (node.state === "failed" || node.state === "left") return "failed";
-  if (node.self) return node.figures.store_condition ? "weak" : "alive";
-  if (node.state === "known") return "weak";
-  return (node.silent_ms ?? 0) > WEAK_SILENT_MS || node.reliability < WEAK_RELIABILITY ? "weak" : "alive";
+  return node.state === "known" || complaint(node) ? "weak" : "alive";
 }
 
 function words(node) {
   if (node.state === "failed") return "does not answer";
   if (node.state === "left") return "said goodbye";
   if (node.state === "known") return "heard of";
-  if (node.self) return node.figures.store_condition ? "store cannot be written" : "alive, this node";
-  return condition(node) === "weak" ? "weak" : "alive";
+  return complaint(node) || (node.self ? "alive, this node" : "alive");
 }
 
 function reached(node) {
@@ -118,10 +132,12 @@ function drawFigures() {
   put("store-sub", `of ${bytes(figures.store_bytes)}, ${percent(1 - own.free)} used`);
   put("card", days(figures.card_life_days));
   put("card-sub", figures.card_life_days ? `written so far: ${bytes(figures.written_bytes)}` : "known in some hours");
-  put("town", [`network ${own.network}`, own.place, own.region].filter(Boolean).join(" · "));
+  put("town", [`network ${own.network}`, own.point?.name ?? own.place, own.region].filter(Boolean).join(" · "));
 }
 
-const HEADS = ["Node", "State", "Store used", "Shards placed", "Reached", "Last heard", "Reliability", "Cell"];
+const HEADS = ["Node", "State", "Store used", "Shards placed", "Card left", "Hears", "Reached", "Last heard", "Reliability",
+  "Cell"];
+const NUMBERS = ["Shards placed", "Hears", "Reliability"];
 
 function row(node) {
   const used = 1 - node.free;
@@ -131,8 +147,11 @@ function row(node) {
   const cells = [
     [element("code", { title: node.id }, short(node.id)), ` ${node.kind}${node.endorsed ? ", endorsed" : ""}`],
     [element("span", { class: `state ${condition(node)}` }, words(node))],
-    [element("span", {}, meter, percent(used))],
+    [element("span", {}, meter, percent(used) +
+      (node.stored_bytes == null ? "" : ` of ${bytes(node.stored_bytes + node.free_bytes)}`))],
     [number.format(node.shards)],
+    [element("span", { class: isWorn(node) ? "worn" : "" }, node.card_life == null ? "–" : percentLeft(node.card_life))],
+    [node.hears == null || !isThere(node) ? "–" : number.format(node.hears.length)],
     [reached(node)],
     [node.self ? "–" : silent == null ? "never" : since(silent)],
     [node.self ? "–" : percent(node.reliability)],
@@ -141,7 +160,7 @@ function row(node) {
   const made = element("tr", { class: `${node.self ? "self" : ""}${node.id === chosen ? " chosen" : ""}` });
   cells.forEach((content, index) => {
     const attributes = { "data-label": HEADS[index] };
-    if (index === 3 || index === 6) attributes.class = "number";
+    if (NUMBERS.includes(HEADS[index])) attributes.class = "number";
     made.append(element("td", attributes, element("span", {}, ...content)));
   });
   return made;
@@ -204,10 +223,16 @@ function makeMember(id) {
     shape("circle", { class: "halo" }), shape("circle", { class: "track" }),
     shape("circle", { class: "used", pathLength: 1, transform: "rotate(-90)" }), shape("circle", { class: "core" }),
     shape("path", { class: "cross" }), shape("text"));
+  return choosable(made, id);
+}
+
+// Makes a drawn node one that can be chosen, by mouse and by keys
+function choosable(made, id) {
   made.dataset.id = id;
   const choose = () => {
     chosen = chosen === id ? null : id;
     drawMesh();
+    drawMap();
     drawRows();
   };
   made.addEventListener("click", choose);
@@ -227,7 +252,8 @@ function drawMember(made, node) {
   made.setAttribute("transform", `translate(${place.x.toFixed(1)} ${place.y.toFixed(1)})`);
   made.setAttribute("aria-pressed", String(node.id === chosen));
   made.setAttribute("aria-label",
-    `${short(node.id)}, ${node.kind} node, ${words(node)}, store ${percent(1 - node.free)} used, ${number.format(node.shards)} shards placed`);
+    `${short(node.id)}, ${node.kind} node, ${words(node)}, store ${percent(1 - node.free)} used, ${number.format(node.shards)} shards placed`
+      + (node.hears == null ? "" : `, hears ${number.format(node.hears.length)} nodes`));
   halo.setAttribute("r", r * 1.9);
   track.setAttribute("r", r);
   used.setAttribute("r", r);
@@ -239,18 +265,52 @@ function drawMember(made, node) {
   text.textContent = node.self ? "this node" : nodes.size > LABELS && node.id !== chosen ? "" : short(node.id);
 }
 
+const isThere = (node) => node.state !== "failed" && node.state !== "left";
+
+// Who hears whom: each pair once, with a class that says how. Whoever says nothing of itself is where this node has it from
+function links() {
+  const pairs = new Map();
+  const join = (one, other, kind) => {
+    const [a, b] = one.id < other.id ? [one, other] : [other, one];
+    const key = a.id + b.id;
+    const both = pairs.has(key) || !a.hears || !b.hears;
+    pairs.set(key, { a, b, kind: kind ?? (both ? "" : " oneway") });
+  };
+  for (const node of nodes.values()) {
+    if (!isThere(node)) continue;
+    for (const id of node.hears ?? []) {
+      const other = nodes.get(id);
+      if (other && other !== node && isThere(other)) join(node, other);
+    }
+  }
+  const heard = new Set([...pairs.values()].flatMap((pair) => [pair.a.id, pair.b.id]));
+  for (const node of nodes.values()) {
+    if (node.self || node.state === "left" || node.state === "known" && !node.hops) continue;
+    const from = node.hops > 1 && nodes.get(node.relay) || own;
+    if (node.state === "failed") join(from, node, " failed");
+    else if (node.hops && !heard.has(node.id)) join(from, node, node.hops > 1 ? " relayed" : "");
+  }
+  return [...pairs.values()];
+}
+
+function drawEdges(box, places) {
+  const all = links();
+  const isNear = (link) => [link.a.id, link.b.id].some((id) => id === own.id || id === chosen);
+  const drawn = all.length > EDGES ? all.filter((link) => isNear(link) || link.kind === " failed") : all;
+  box.replaceChildren(...drawn.filter((link) => places.has(link.a.id) && places.has(link.b.id)).map((link) => {
+    const [from, to] = [places.get(link.a.id), places.get(link.b.id)];
+    const near = link.a.id === chosen || link.b.id === chosen ? " chosen" : isNear(link) ? "" : " far";
+    return shape("line", { class: `edge${link.kind}${near}`, x1: from.x.toFixed(1), y1: from.y.toFixed(1),
+      x2: to.x.toFixed(1), y2: to.y.toFixed(1) });
+  }));
+  return all.length - drawn.length;
+}
+
 function drawMesh() {
   if (!own || !drawing.width) return;
   layOut();
-  const edges = [];
-  for (const node of nodes.values()) {
-    const from = drawing.places.get(node.hops > 1 && nodes.has(node.relay) ? node.relay : own.id);
-    const to = drawing.places.get(node.id);
-    if (node.self || node.state === "left" || (!node.hops && node.state !== "failed")) continue;
-    const kind = condition(node) === "failed" ? " failed" : node.hops > 1 ? " relayed" : "";
-    edges.push(shape("line", { class: `edge${kind}`, x1: from.x, y1: from.y, x2: to.x, y2: to.y }));
-  }
-  drawing.edges.replaceChildren(...edges);
+  const left = drawEdges(drawing.edges, drawing.places);
+  put("mesh-note", left ? `${number.format(left)} lines between others are left out: choose a node to see whom it hears.` : "");
   const there = new Map([...drawing.members.children].map((made) => [made.dataset.id, made]));
   for (const [id, made] of there) if (!nodes.has(id)) made.remove();
   for (const node of nodes.values()) {
@@ -275,6 +335,158 @@ function pulse(id) {
     made?.classList.add("lit");
     setTimeout(() => made?.classList.remove("lit"), 500);
   });
+}
+
+// The map: degrees as a plane (equirectangular, true to scale at its middle latitude), nothing from elsewhere
+
+const KM_PER_DEGREE = 111.2;
+const MARGIN = 46;
+const map = {};
+
+function prepareMap() {
+  const box = $("map");
+  [map.grid, map.edges, map.sites, map.names] = ["g", "g", "g", "g"].map((tag) => shape(tag));
+  for (const hidden of [map.grid, map.edges, map.names]) hidden.setAttribute("aria-hidden", "true");
+  map.svg = shape("svg", { role: "group", "aria-label": "Where the nodes say that they are" },
+    map.grid, map.edges, map.sites, map.names);
+  box.replaceChildren(map.svg);
+  new ResizeObserver(() => {
+    [map.width, map.height] = [box.clientWidth, box.clientHeight];
+    map.svg.setAttribute("viewBox", `0 0 ${map.width} ${map.height}`);
+    drawMap();
+  }).observe(box);
+}
+
+// 1, 2 or 5 times a power of ten, not above
+function roundDown(value) {
+  const power = 10 ** Math.floor(Math.log10(value));
+  return [5, 2, 1].map((step) => step * power).find((step) => step <= value * 1.000001);
+}
+
+// How degrees become places of the drawing
+function projection(placed) {
+  const first = placed[0].point.longitude;
+  // On the short way round the world: 179 east and 179 west are neighbours.
+  const wrapped = (longitude) => first + ((longitude - first + 540) % 360) - 180;
+  const [east, north] = [placed.map((node) => wrapped(node.point.longitude)), placed.map((node) => node.point.latitude)];
+  const middle = (values) => (Math.min(...values) + Math.max(...values)) / 2;
+  const [x0, y0] = [middle(east), middle(north)];
+  const shrink = Math.max(0.05, Math.cos(y0 * Math.PI / 180));
+  const span = (values) => Math.max(0.004, Math.max(...values) - Math.min(...values));
+  const scale = Math.min((map.width - 2 * MARGIN) / (span(east) * shrink), (map.height - 2 * MARGIN) / span(north));
+  return {
+    scale, shrink, x0, y0,
+    x: (longitude) => map.width / 2 + (wrapped(longitude) - x0) * shrink * scale,
+    y: (latitude) => map.height / 2 - (latitude - y0) * scale,
+  };
+}
+
+function degreesText(value, names, step) {
+  const text = Math.abs(value).toFixed(Math.max(0, -Math.floor(Math.log10(step) + 1e-9)));
+  return `${text}° ${Number(text) === 0 ? "" : names[value < 0 ? 1 : 0]}`.trim();
+}
+
+function drawGrid(plane) {
+  const parts = [];
+  const lines = (step, middle, half, draw) => {
+    for (let at = Math.ceil((middle - half) / step); at * step <= middle + half; at++) draw(at * step);
+  };
+  // 60 to 150 units apart, and 75 to 187, which a tick needs.
+  const step = roundDown(150 / plane.scale);
+  lines(step, plane.y0, map.height / 2 / plane.scale, (latitude) => {
+    const y = plane.y(latitude);
+    if (Math.abs(latitude) > 90 || y < 14 || y > map.height - 30) return;
+    parts.push(shape("line", { class: "axis", x1: 0, x2: map.width, y1: y, y2: y }));
+    parts.push(shape("text", { class: "tick", x: 6, y: y - 4 }, degreesText(latitude, "NS", step)));
+  });
+  const across = roundDown(187 / (plane.scale * plane.shrink));
+  lines(across, plane.x0, map.width / 2 / (plane.scale * plane.shrink), (longitude) => {
+    const x = plane.x(longitude);
+    if (x < 60 || x > map.width - 30) return;
+    parts.push(shape("line", { class: "axis", x1: x, x2: x, y1: 0, y2: map.height }));
+    parts.push(shape("text", { class: "tick", x: x + 4, y: 14 }, degreesText(((longitude + 540) % 360) - 180, "EW", across)));
+  });
+  const length = roundDown(Math.min(160, map.width / 3) / plane.scale * KM_PER_DEGREE);
+  const [end, y] = [map.width - 14, map.height - 14];
+  const start = end - (length / KM_PER_DEGREE) * plane.scale;
+  parts.push(shape("path", { class: "scale", d: `M${start} ${y - 5}V${y}H${end}V${y - 5}` }));
+  parts.push(shape("text", { class: "name", x: start - 8, y, "text-anchor": "end" },
+    length < 1 ? `${Math.round(length * 1_000)} m` : `${number.format(length)} km`));
+  map.grid.replaceChildren(...parts);
+  return { left: start - 60, right: map.width, top: y - 20, bottom: map.height };
+}
+
+// Nodes at one point stand around it
+function layOutMap(placed, plane) {
+  const places = new Map();
+  const groups = new Map();
+  for (const node of placed) {
+    const key = `${node.point.latitude},${node.point.longitude}`;
+    groups.set(key, [...(groups.get(key) ?? []), node]);
+  }
+  for (const members of groups.values()) {
+    const [x, y] = [plane.x(members[0].point.longitude), plane.y(members[0].point.latitude)];
+    const away = members.length === 1 ? 0 : Math.max(11, 4 * members.length);
+    members.forEach((node, index) => {
+      const angle = (2 * Math.PI * index) / members.length;
+      places.set(node.id, { x: x + away * Math.cos(angle), y: y + away * Math.sin(angle) });
+    });
+  }
+  return [places, [...groups.values()]];
+}
+
+// One name for each point, where it covers nothing; where there is no room there is none, and the list has it
+function drawNames(groups, places, taken) {
+  const texts = [];
+  for (const members of groups) for (const node of members) {
+    const { x, y } = places.get(node.id);
+    taken.push({ left: x - 9, right: x + 9, top: y - 9, bottom: y + 9 });
+  }
+  for (const members of groups) {
+    const named = members.find((node) => node.point.name);
+    const text = (named?.point.name ?? short(members[0].id)) + (members.length > 1 ? ` (${members.length})` : "");
+    const width = [...text].reduce((sum, letter) => sum + (letter > "\u2e80" ? 12.5 : 7), 0);
+    const at = members.map((node) => places.get(node.id));
+    const [x, top, bottom] = [at.reduce((sum, place) => sum + place.x, 0) / at.length,
+      Math.min(...at.map((place) => place.y)), Math.max(...at.map((place) => place.y))];
+    const side = Math.max(...at.map((place) => place.x)) + 12;
+    const boxes = [[x - width / 2, bottom + 10], [x - width / 2, top - 25], [side, (top + bottom) / 2 - 8],
+      [2 * x - side - width, (top + bottom) / 2 - 8]].map(([left, above]) =>
+      ({ left, right: left + width, top: above, bottom: above + 15 }));
+    const free = boxes.find((box) => box.left > 2 && box.right < map.width - 2 && box.top > 2 && box.bottom < map.height - 2
+      && !taken.some((other) => box.left < other.right && other.left < box.right && box.top < other.bottom && other.top < box.bottom));
+    if (!free) continue;
+    taken.push(free);
+    texts.push(shape("text", { class: "name", x: free.left, y: free.top + 12 }, text));
+  }
+  map.names.replaceChildren(...texts);
+}
+
+function drawMap() {
+  const placed = [...nodes.values()].filter((node) => node.point).sort((a, b) => (a.id < b.id ? -1 : 1));
+  $("map-panel").hidden = placed.length < 2;
+  if (placed.length < 2 || !own || !map.width) return;
+  const plane = projection(placed);
+  const [places, groups] = layOutMap(placed, plane);
+  const scaleBox = drawGrid(plane);
+  drawEdges(map.edges, places);
+  const there = new Map([...map.sites.children].map((made) => [made.dataset.id, made]));
+  for (const [id, made] of there) if (!places.has(id)) made.remove();
+  for (const node of placed) {
+    const made = there.get(node.id)
+      ?? map.sites.appendChild(choosable(shape("circle", { tabindex: 0, role: "button", r: 7 }), node.id));
+    made.setAttribute("class", `site ${condition(node)}${node.self ? " self" : ""}${node.id === chosen ? " chosen" : ""}`);
+    made.setAttribute("cx", places.get(node.id).x.toFixed(1));
+    made.setAttribute("cy", places.get(node.id).y.toFixed(1));
+    made.setAttribute("aria-pressed", String(node.id === chosen));
+    made.setAttribute("aria-label", `${short(node.id)} at ${node.place}, ${words(node)}`);
+  }
+  drawNames(groups, places, [scaleBox]);
+  const others = sorted().filter((node) => !node.point).map((node) =>
+    `${short(node.id)}${node.self ? " (this node)" : ""}${node.place ? `: ${node.place}` : ""}`);
+  $("unplaced-box").hidden = others.length === 0;
+  if (map.unplaced !== others.join("\n")) $("unplaced").replaceChildren(...others.map((text) => element("li", {}, text)));
+  map.unplaced = others.join("\n");
 }
 
 // The last three minutes
@@ -325,6 +537,9 @@ function compare(before, now) {
   const name = short(now.id);
   if (now.state === "gone") return tell(`${name} is forgotten`, "bad");
   if (!before) return tell(now.state === "alive" ? `${name} has come` : `${name} is heard of`);
+  if (complaint(now) && complaint(now) !== complaint(before) && now.state === "alive" && complaint(now) !== "silent") {
+    tell(`${name}: ${complaint(now)}`, "bad");
+  }
   if (before.state === now.state) return;
   if (now.state === "failed") tell(`${name} does not answer any more`, "bad");
   else if (now.state === "left") tell(`${name} has said goodbye`, "bad");
@@ -369,6 +584,7 @@ function sample() {
   drawFigures();
   drawFlow();
   drawMesh();
+  drawMap();
   drawRows();
 }
 
@@ -494,6 +710,7 @@ $("token-form").addEventListener("submit", (event) => {
 
 $("feed").append(element("li", {}, element("span", { class: "none" }, "Nothing yet: members that come and go, and repairs, are told here.")));
 prepareMesh();
+prepareMap();
 setInterval(sample, 1_000);
 setInterval(() => { if (own) refresh(false).catch(() => {}); }, REFRESH_MS);
 run();

@@ -31,6 +31,41 @@ public struct BundleProgress: Sendable {
   public let transactions: [Digest]
 }
 
+/// How another member is, in its own words.
+public struct Vitals: Equatable, Sendable {
+  /// 0: its store is well; 1: a write has failed; 2: it cannot be written.
+  public let condition: UInt8
+  /// Microseconds since its start.
+  public let upMicroseconds: UInt64
+  /// Seconds for which its store has been powered.
+  public let poweredSeconds: UInt64
+  /// Bytes of its store.
+  public let storeBytes: UInt64
+  /// Of these, what is free.
+  public let freeBytes: UInt64
+  /// Which share of what its card can take has been written, up to 1; nil when the card's size is not known.
+  public let cardUsed: Double?
+  /// The first 8 bytes of the ids of those whom it hears straight.
+  public let neighbours: [UInt64]
+
+  init(_ frame: borrowing VitalsFrame) {
+    (condition, upMicroseconds, poweredSeconds) = (frame.condition, frame.upMicroseconds, frame.poweredSeconds)
+    (storeBytes, freeBytes) = (frame.storeBytes, frame.freeBytes)
+    let writable = Double(frame.mediumBytes) * Double(frame.mediumCycles)
+    let written = Double(frame.segmentsErased) * Double(Limits.segmentBytes)
+    cardUsed = writable > 0 ? min(1, written / writable) : nil
+    neighbours = (0..<frame.neighbourCount).map { frame.neighbour($0) }
+  }
+}
+
+/// Where a member says that it is.
+public struct MemberPlace: Equatable, Sendable {
+  /// Its coarse place; empty when it does not say.
+  public let place: String
+  /// Its region; empty when it does not say.
+  public let region: String
+}
+
 /// One connection to the node.
 public final class NodeLink: Sendable {
   /// What the node answered.
@@ -45,6 +80,8 @@ public final class NodeLink: Sendable {
     case figures([String: UInt64])
     /// The other members.
     case peers([PeerEntry])
+    /// Where those of them are who say it.
+    case places([NodeID: MemberPlace])
   }
 
   private struct Request: Sendable {
@@ -70,11 +107,12 @@ public final class NodeLink: Sendable {
   private let state = Mutex(State())
   private let onProgress: (@Sendable (BundleProgress) -> Void)?
   private let onVertex: (@Sendable ([UInt8]) -> Void)?
+  private let onVitals: (@Sendable (NodeID, Vitals) -> Void)?
 
   /// A link to the node of `home`. With `onProgress` it is told everything, on the link's thread.
   public init(
     home: String, onProgress: (@Sendable (BundleProgress) -> Void)? = nil,
-    onVertex: (@Sendable ([UInt8]) -> Void)? = nil
+    onVertex: (@Sendable ([UInt8]) -> Void)? = nil, onVitals: (@Sendable (NodeID, Vitals) -> Void)? = nil
   ) throws {
     let path = Array(home.utf8)
     guard let home = Home(option: path.span.bytes) else { throw SystemError("find", ENOENT) }
@@ -82,7 +120,7 @@ public final class NodeLink: Sendable {
     socketPath = unsafe listener.text.withUnsafeBytes { unsafe Array($0) }
     waker = eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK))
     guard waker >= 0 else { throw SystemError("make an eventfd") }
-    (self.onProgress, self.onVertex) = (onProgress, onVertex)
+    (self.onProgress, self.onVertex, self.onVitals) = (onProgress, onVertex, onVitals)
   }
   deinit { close(waker) }
 
@@ -160,7 +198,7 @@ public final class NodeLink: Sendable {
 
   private func serve() {
     var underWay: [UInt32: Request] = [:]
-    var peers: [UInt32: [PeerEntry]] = [:]
+    var (peers, places) = ([UInt32: [PeerEntry]](), [UInt32: [NodeID: MemberPlace]]())
     defer { for request in underWay.values { request.reply(.failed(.stopping)) } }
     do throws(Trouble) {
       var client = try connect()
@@ -185,6 +223,12 @@ public final class NodeLink: Sendable {
               }
               guard isLast else { continue }
               reply = .peers(peers.removeValue(forKey: answer.request) ?? [])
+            } else if answer.type == .placesAnswer {
+              guard let isLast = Self.gather(answer, into: &places[answer.request, default: [:]]) else {
+                throw .connection(.malformed)
+              }
+              guard isLast else { continue }
+              reply = .places(places.removeValue(forKey: answer.request) ?? [:])
             } else {
               guard let single = Self.reply(answer) else { throw .connection(.malformed) }
               reply = single
@@ -247,7 +291,9 @@ public final class NodeLink: Sendable {
             Digest(view.transactions.extracting($0 * 32..<$0 * 32 + 32))
           }))
     } else if answer.type == .vertexCame {
-      onVertex?(unsafe answer.content.withUnsafeBytes { unsafe Array($0) })
+      onVertex?(array(answer.content))
+    } else if answer.type == .vitalsCame, let view = try? VitalsCameView(answer.content) {
+      onVitals?(view.id, Vitals(view.vitals))
     }
   }
 
@@ -262,6 +308,21 @@ public final class NodeLink: Sendable {
     return false
   }
 
+  /// Places likewise.
+  private static func gather(
+    _ answer: borrowing ControlView, into places: inout [NodeID: MemberPlace]
+  ) -> Bool? {
+    var reader = ByteReader(answer.content)
+    if reader.remaining == 0 { return true }
+    while reader.remaining > 0 {
+      guard let entry = try? PlaceEntryView(&reader), places.count < Limits.membersMax else { return nil }
+      places[entry.id] = MemberPlace(
+        place: String(decoding: array(entry.place), as: UTF8.self),
+        region: String(decoding: array(entry.region), as: UTF8.self))
+    }
+    return false
+  }
+
   private static func reply(_ answer: borrowing ControlView) -> Reply? {
     switch answer.type {
     case .accepted: return .accepted
@@ -272,17 +333,19 @@ public final class NodeLink: Sendable {
       guard let view = try? RetrievedView(answer.content) else { return nil }
       return .retrieved(
         bundle: view.bundle, responders: (0..<view.responderCount).map { view.responder($0).holder },
-        record: unsafe view.record.withUnsafeBytes { unsafe Array($0) })
+        record: array(view.record))
     case .statusAnswer:
       var (view, figures) = (StatusView(answer.content), [String: UInt64]())
       while let entry = view.next() {
-        figures[unsafe entry.name.withUnsafeBytes { unsafe String(decoding: $0, as: UTF8.self) }] = entry.value
+        figures[String(decoding: array(entry.name), as: UTF8.self)] = entry.value
       }
       return .figures(figures)
     default: return nil
     }
   }
 }
+
+private func array(_ bytes: RawSpan) -> [UInt8] { unsafe bytes.withUnsafeBytes { unsafe Array($0) } }
 
 private func exchange<T>(_ value: inout T, with new: T) -> T {
   let old = value
