@@ -49,7 +49,7 @@ public struct Sweep: ~Copyable {
 
   /// Handles the node of a tree at `location` and everything below it; `row` is 0 for a chunk. The chunks'
   /// answers may still be on their way when this returns.
-  @inline(never)
+  @inline(never)  // As `step`.
   public mutating func visit(
     _ location: Location, row: Int, through client: inout ControlClient
   ) throws(Trouble) {
@@ -182,6 +182,7 @@ public struct Sweep: ~Copyable {
     case failed(Failure)
   }
 
+  // Not inlined, and what calls it neither: on ARMv6 its copies took 6 KB.
   @inline(never)
   private mutating func step(
     through client: inout ControlClient, fetching wanted: (id: Digest, depth: Int)?

@@ -17,7 +17,7 @@ import Wire
   private var prefixes = InlineArray<8, UInt64>(repeating: 0)
 
   /// Reads the content of a `failed` message.
-  @inline(never)
+  @inline(never)  // 300 bytes on ARMv6, for four callers.
   public init(_ content: RawSpan) throws(Trouble) {
     guard let view = try? FailureView(content) else { throw .connection(.malformed) }
     (reason, found, needed) = (view.reason, view.found, view.needed)

@@ -23,6 +23,12 @@ public struct Log: ~Copyable {
 
   /// Writes one line. `body` appends its text, at most 1,024 bytes.
   public mutating func line(_ level: LogLevel, _ body: (inout Output) -> Void) {
+    begin(level)
+    body(&output)
+    end()
+  }
+  @inline(never)  // As the end: every line that is written has its own copy of the function around them.
+  private mutating func begin(_ level: LogLevel) {
     if isForPeople {
       let seconds = hotaru_wall_milliseconds() / 1_000
       output.write { $0.clock(secondsOfDay: seconds % 86_400) }
@@ -36,7 +42,9 @@ public struct Log: ~Copyable {
       output.decimal(Int(level.rawValue))
       output.text(">")
     }
-    body(&output)
+  }
+  @inline(never)
+  private mutating func end() {
     output.newline()
     if !output.flush() {
       lost &+= 1
