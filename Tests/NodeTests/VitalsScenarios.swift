@@ -68,9 +68,11 @@ import Wire
     }
     mesh.run(for: .seconds(3))
     _ = try #require(mesh.stored(mesh.submit(mesh.random.bytes(9_000), flags: [.full, .flush], to: 2), at: 2))
+    mesh.run(for: .seconds(10))
     follow(mesh)
     mesh.run(for: .seconds(12))
     let told = told(mesh)
+    var erasedByAll: UInt64 = 0
     #expect(Set(told.map { $0.id }) == Set(mesh.nodes.dropFirst().map { $0.id }))
     for one in told {
       let index = mesh.index(of: one.id)
@@ -81,10 +83,12 @@ import Wire
       let (condition, store, free) = (frame.condition, frame.storeBytes, frame.freeBytes)
       #expect(condition == 0 && store == mesh.storeBytes && free == node.node.store.freeBytes)
       let (erased, medium, cycles) = (frame.segmentsErased, frame.mediumBytes, frame.mediumCycles)
-      #expect(erased == node.node.store.segmentsErased && erased > 0 && medium == 32 << 30 && cycles == 700)
+      #expect(erased == node.node.store.segmentsErased && medium == 32 << 30 && cycles == 700)
+      erasedByAll += erased
       let up = frame.upMicroseconds
-      #expect(up > 3_000_000 && up < 20_000_000)
+      #expect(up > 3_000_000 && up < 40_000_000)
     }
+    #expect(erasedByAll > 0)
   }
 
   @Test func nobodyAsksWhileNobodyFollows() {
@@ -188,11 +192,11 @@ import Wire
     let malformed = mesh.status("drops.malformed", of: 0)
     let bad = [[], [3] + good.dropFirst(), Array(good.dropLast()), good + [0], good + mesh.random.bytes(128 * 8)]
     // Nobody else asks within the second.
-    for content in bad where content.count <= 1_093 { send(mesh, .vitals, content, from: 1, to: 0) }
+    for content in bad { send(mesh, .vitals, content, from: 1, to: 0) }
     send(mesh, .vitals, [2] + good.dropFirst(), from: 1, to: 0)
     mesh.run(for: .milliseconds(100))
     #expect(told(mesh).count == count)
-    #expect(mesh.status("drops.malformed", of: 0) == malformed + 4)
+    #expect(mesh.status("drops.malformed", of: 0) == malformed + UInt64(bad.count))
     #expect(mesh.status("drops.unexpected", of: 0) >= 1)
     // A flood of them fills nothing: once a question, at most.
     count = told(mesh).count

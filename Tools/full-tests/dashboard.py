@@ -211,7 +211,7 @@ class Dashboard(unittest.TestCase):
         # The page's connection does not keep the node from ending.
         self.town.full.wait(10)
         wait_for("notice", lambda: self.browser.text("#status") == "the node does not answer")
-        self.town.start()
+        self.town.start(*OWN_PLACE)
         wait_for("live again", lambda: self.browser.text("#status") == "live")
         wait_for("members", lambda: self.browser.text("#alive") == f"{LIGHTS + 1} of {LIGHTS + 1}")
 
