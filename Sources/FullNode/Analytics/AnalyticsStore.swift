@@ -53,9 +53,11 @@ public final class AnalyticsStore: Sendable {
   public init(path: String) throws {
     var configuration = Configuration()
     configuration.prepareDatabase { database in
-      try database.execute(sql: "PRAGMA synchronous = FULL; PRAGMA cache_size = -8000")
+      try database.execute(sql: "PRAGMA cache_size = -8000")
     }
     let pool = try DatabasePool(path: path, configuration: configuration)
+    // Afterwards: with the mode of the journal the library sets NORMAL, which syncs no commit.
+    try pool.writeWithoutTransaction { try $0.execute(sql: "PRAGMA synchronous = FULL") }
     try pool.write { try Self.migrate($0) }
     self.pool = pool
     writer = GroupWriter { group in
