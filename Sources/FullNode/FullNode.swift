@@ -65,6 +65,7 @@ private func runFullNode(home: String, _ options: FullOptions, _ logger: Logger)
       description: "without tokens only this machine may be served: make one with hotaru-full token add")
   }
   let access = Access(tokens, perToken: options.ratePerToken, perAddress: options.ratePerAddress)
+  let watch = TokenWatch(home: home, tokens, access, gateway.events, logger)
   let tls: (certificate: String, key: String)? = options.tlsCertificate.flatMap { certificate in
     options.tlsKey.map { (certificate: certificate, key: $0) }
   }
@@ -79,7 +80,7 @@ private func runFullNode(home: String, _ options: FullOptions, _ logger: Logger)
       ?? plain,
     configuration: ApplicationConfiguration(
       address: .hostname(options.http.host, port: options.http.port),
-      availableConnectionsDelegate: MaximumAvailableConnections(options.connectionsMax)),
+      availableConnectionsDelegate: CountedConnections(atMost: options.connectionsMax)),
     logger: logger)
   let grpc = GRPCServerService(
     at: options.grpc, tls: tls,
@@ -88,7 +89,7 @@ private func runFullNode(home: String, _ options: FullOptions, _ logger: Logger)
       ShardService(gateway: gateway, desk: try ArchiveDesk(home: home), access: access),
     ])
   var configuration = ServiceGroupConfiguration(
-    services: [node, gateway, server, grpc, gateway.events], gracefulShutdownSignals: [.sigterm, .sigint],
+    services: [node, gateway, server, grpc, gateway.events, watch], gracefulShutdownSignals: [.sigterm, .sigint],
     logger: logger)
   configuration.maximumGracefulShutdownDuration = .seconds(30)
   try await ServiceGroup(configuration: configuration).run()
