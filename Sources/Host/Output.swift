@@ -8,7 +8,8 @@ import Identity
 import Wire
 
 #if hasFeature(Embedded)
-  let errorDescriptor: Int32 = 2
+  @inline(always)
+  var errorDescriptor: Int32 { 2 }
 #else
   nonisolated(unsafe) private var chosenDescriptor: Int32 = 2
   /// Where the log and complaints go: standard error. The full node puts a pipe here, before it starts a node, when its log has
