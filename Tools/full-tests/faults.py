@@ -94,8 +94,16 @@ class Faults(unittest.TestCase):
             # A file for each thread.
             town.launch_full(under=["strace", "-ff", "-ttt", "-T", "-y", "-e", "trace=fsync,fdatasync", "-o", town.path / "trace"])
             tracer = town.full.pid
-            wait_for("its child", pathlib.Path(f"/proc/{tracer}/task/{tracer}/children").read_text)
-            child = int(pathlib.Path(f"/proc/{tracer}/task/{tracer}/children").read_text())
+
+            def traced():
+                """The node; the tracer has other children before it, to see what it may do."""
+                with contextlib.suppress(OSError):
+                    for child in pathlib.Path(f"/proc/{tracer}/task/{tracer}/children").read_text().split():
+                        if pathlib.Path(f"/proc/{child}/comm").read_text().strip() == "hotaru-full":
+                            return int(child)
+
+            wait_for("the node", traced)
+            child = traced()
             try:
                 wait_for("ready", town.is_ready, 40)
                 for _ in range(5):
