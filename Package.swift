@@ -42,13 +42,26 @@ func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Reso
     swiftSettings: libc + [.enableExperimentalFeature("Lifetimes")])
 }
 
-/// The full node and its packages are in the manifest only when they are asked for (`make full`): the light node
-/// rests on nothing, and `swift build` fetches nothing.
+/// The full node, the library for apps and their packages are in the manifest only when they are asked for: the light node
+/// rests on nothing, and `swift build` fetches nothing. `HOTARU_FULL=1` (`make full`) has all of it; an app that depends on
+/// this package sets `HOTARU_CLIENT=1`, because the package manager fetches whatever a manifest names, used or not.
 let isFull = Context.environment["HOTARU_FULL"] == "1"
+let hasClient = isFull || Context.environment["HOTARU_CLIENT"] == "1"
 
-let fullProducts: [Product] = [
-  .executable(name: "hotaru-full", targets: ["hotaru-full"]),
-  .library(name: "HotaruClient", targets: ["HotaruClient"]),
+let clientPackages: [Package.Dependency] = [
+  .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0")
+]
+
+let clientTargets: [Target] = [
+  .target(name: "Notation", dependencies: ["Wire", "Identity"], swiftSettings: ordinary),
+  .target(
+    name: "HotaruClient",
+    dependencies: [
+      "Wire", "Identity", "Notation", .product(name: "AsyncHTTPClient", package: "async-http-client"),
+    ], swiftSettings: ordinary),
+  .executableTarget(
+    name: "hotaru-example", dependencies: ["HotaruClient"], path: "Tools/full-tests/example",
+    swiftSettings: ordinary),
 ]
 
 let fullPackages: [Package.Dependency] = [
@@ -63,20 +76,10 @@ let fullPackages: [Package.Dependency] = [
   .package(url: "https://github.com/grpc/grpc-swift-nio-transport", from: "2.9.2"),
   .package(url: "https://github.com/grpc/grpc-swift-protobuf", from: "2.4.1"),
   .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
-  .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
 ]
 
 let fullTargets: [Target] = [
   .systemLibrary(name: "CPQ", path: "Sources/System/CPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
-  .target(name: "Notation", dependencies: ["Wire", "Identity"], swiftSettings: ordinary),
-  .target(
-    name: "HotaruClient",
-    dependencies: [
-      "Wire", "Identity", "Notation", .product(name: "AsyncHTTPClient", package: "async-http-client"),
-    ], swiftSettings: ordinary),
-  .executableTarget(
-    name: "hotaru-example", dependencies: ["HotaruClient"], path: "Tools/full-tests/example",
-    swiftSettings: ordinary),
   .executableTarget(
     name: "hotaru-app",
     dependencies: ["HotaruClient", .product(name: "ArgumentParser", package: "swift-argument-parser")],
@@ -116,8 +119,10 @@ let fullTargets: [Target] = [
 
 let package = Package(
   name: "hotaru",
-  products: [.executable(name: "hotaru", targets: ["hotaru"])] + (isFull ? fullProducts : []),
-  dependencies: isFull ? fullPackages : [],
+  products: [.executable(name: "hotaru", targets: ["hotaru"])]
+    + (hasClient ? [.library(name: "HotaruClient", targets: ["HotaruClient"])] : [])
+    + (isFull ? [.executable(name: "hotaru-full", targets: ["hotaru-full"])] : []),
+  dependencies: (hasClient ? clientPackages : []) + (isFull ? fullPackages : []),
   targets: [
     .systemLibrary(name: "CChecksum", path: "Sources/System/CChecksum"),
     .systemLibrary(name: "CSodium", path: "Sources/System/CSodium"),
@@ -152,7 +157,7 @@ let package = Package(
     tests("Node", ["Wire", "Identity", "DAG", "Store", "Mesh", "Node", "FlashEmulator"]),
     tests("Client", ["Client"]),
     tests("Simulator", ["Wire", "Identity", "Store", "Node", "FlashEmulator", "Simulator"]),
-  ] + (isFull ? fullTargets : [])
+  ] + (hasClient ? clientTargets : []) + (isFull ? fullTargets : [])
 )
 
 if isNullCipher {

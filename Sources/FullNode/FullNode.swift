@@ -14,12 +14,35 @@ import Node
 import ServiceLifecycle
 import Wire
 
-/// Runs a full node in `home` until SIGTERM or SIGINT.
+/// What is wrong is in the log, as JSON.
+public struct SaidInLog: Error {}
+
+/// Runs a full node in `home` until SIGTERM or SIGINT. Once in a process.
 public func runFullNode(home: String, _ options: FullOptions) async throws {
+  LoggingSystem.bootstrap { label in
+    var handler: any LogHandler =
+      options.logFormat == .json ? JSONLogHandler(label: label) : StreamLogHandler.standardError(label: label)
+    handler.logLevel = options.logLevel
+    return handler
+  }
+  let logger = Logger(label: "hotaru-full")
+  guard options.logFormat == .json else { return try await runFullNode(home: home, options, logger) }
+  // The node says the same in both forms.
+  var ofNode = Logger(label: "node")
+  ofNode.logLevel = min(options.logLevel, .info)
+  let lines = try NodeLines(ofNode)
+  defer { lines.end() }
+  do {
+    try await runFullNode(home: home, options, logger)
+  } catch {
+    logger.critical("\(error)")
+    throw SaidInLog()
+  }
+}
+
+private func runFullNode(home: String, _ options: FullOptions, _ logger: Logger) async throws {
   guard startCryptography() else { throw WrongSetting(description: "libsodium does not start") }
   let settings = try settings(home: home, options)
-  var logger = Logger(label: "hotaru-full")
-  logger.logLevel = options.logLevel
   let network = settings.network.withBytes { Network(name: $0) }
   let store: any TransactionStore =
     if let address = options.analytics {
@@ -42,6 +65,7 @@ public func runFullNode(home: String, _ options: FullOptions) async throws {
       description: "without tokens only this machine may be served: make one with hotaru-full token add")
   }
   let access = Access(tokens, perToken: options.ratePerToken, perAddress: options.ratePerAddress)
+  let watch = TokenWatch(home: home, tokens, access, gateway.events, logger)
   let tls: (certificate: String, key: String)? = options.tlsCertificate.flatMap { certificate in
     options.tlsKey.map { (certificate: certificate, key: $0) }
   }
@@ -56,7 +80,7 @@ public func runFullNode(home: String, _ options: FullOptions) async throws {
       ?? plain,
     configuration: ApplicationConfiguration(
       address: .hostname(options.http.host, port: options.http.port),
-      availableConnectionsDelegate: MaximumAvailableConnections(options.connectionsMax)),
+      availableConnectionsDelegate: CountedConnections(atMost: options.connectionsMax)),
     logger: logger)
   let grpc = GRPCServerService(
     at: options.grpc, tls: tls,
@@ -65,7 +89,7 @@ public func runFullNode(home: String, _ options: FullOptions) async throws {
       ShardService(gateway: gateway, desk: try ArchiveDesk(home: home), access: access),
     ])
   var configuration = ServiceGroupConfiguration(
-    services: [node, gateway, server, grpc, gateway.events], gracefulShutdownSignals: [.sigterm, .sigint],
+    services: [node, gateway, server, grpc, gateway.events, watch], gracefulShutdownSignals: [.sigterm, .sigint],
     logger: logger)
   configuration.maximumGracefulShutdownDuration = .seconds(30)
   try await ServiceGroup(configuration: configuration).run()

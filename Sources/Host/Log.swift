@@ -10,7 +10,7 @@ import Wire
 
 /// The log.
 public struct Log: ~Copyable {
-  private var output = Output(2, capacity: 2_048)
+  private var output = Output(errorDescriptor, capacity: 2_048)
   private let isForPeople: Bool
   /// Lines that could not be written.
   public private(set) var lost: UInt64 = 0
@@ -19,7 +19,7 @@ public struct Log: ~Copyable {
   public static let plannedBytes = 2_048
 
   /// The log of this process.
-  public init() { isForPeople = environment("JOURNAL_STREAM") == nil && isatty(2) == 1 }
+  public init() { isForPeople = environment("JOURNAL_STREAM") == nil && isatty(errorDescriptor) == 1 }
 
   /// Writes one line. `body` appends its text, at most 1,024 bytes.
   public mutating func line(_ level: LogLevel, _ body: (inout Output) -> Void) {

@@ -7,6 +7,19 @@ import CLinux
 import Identity
 import Wire
 
+#if hasFeature(Embedded)
+  @inline(always)
+  var errorDescriptor: Int32 { 2 }
+#else
+  nonisolated(unsafe) private var chosenDescriptor: Int32 = 2
+  /// Where the log and complaints go: standard error. The full node puts a pipe here, before it starts a node, when its log has
+  /// another form.
+  public var errorDescriptor: Int32 {
+    get { unsafe chosenDescriptor }
+    set { unsafe chosenDescriptor = newValue }
+  }
+#endif
+
 /// Buffered text on a file descriptor.
 public struct Output: ~Copyable {
   /// Where the text goes.
@@ -38,7 +51,7 @@ public struct Output: ~Copyable {
   public static func standard() -> Output { Output(1) }
   /// Standard error.
   @inline(never)
-  public static func error() -> Output { Output(2, capacity: 1_024) }
+  public static func error() -> Output { Output(errorDescriptor, capacity: 1_024) }
 
   /// Whether the descriptor is a terminal, where progress and colours make sense.
   public var isTerminal: Bool { isatty(descriptor) == 1 }

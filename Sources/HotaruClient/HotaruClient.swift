@@ -34,7 +34,7 @@ public enum HotaruClientError: Error, Equatable, Sendable {
   case answer(String)
   /// Not there within the time that was given.
   case timeout
-  /// Events were missed: this reader was too slow, or away for too long.
+  /// Events were missed: this reader was too slow, or away for too long, or its token was taken back.
   case eventsDropped(reason: String)
 }
 

@@ -66,6 +66,8 @@ struct Run: AsyncParsableCommand {
   var ratePerAddress: String?
   @ArgumentParser.Option(help: "trace, debug, info, notice, warning, error or critical (default: notice).")
   var logLevel: String?
+  @ArgumentParser.Option(help: "text, or json: an object a line (default: text).")
+  var logFormat: String?
   @ArgumentParser.Option(name: .customLong("set"), help: "NAME=VALUE, a setting of hotaru.conf; several times.")
   var settings: [String] = []
 
@@ -74,6 +76,7 @@ struct Run: AsyncParsableCommand {
     let single: [(FullSetting, String?)] = [
       (.http, http), (.grpc, grpc), (.tlsCertificate, tlsCertificate), (.tlsKey, tlsKey), (.analytics, analytics),
       (.keep, keep), (.ratePerToken, ratePerToken), (.ratePerAddress, ratePerAddress), (.logLevel, logLevel),
+      (.logFormat, logFormat),
     ]
     let flags =
       single.compactMap { setting, value in value.map { (setting, $0) } } + corsOrigin.map { (.corsOrigin, $0) }
@@ -82,7 +85,11 @@ struct Run: AsyncParsableCommand {
       guard let equals = $0.firstIndex(of: "=") else { throw ValidationError("--set: expected NAME=VALUE") }
       return (String($0[..<equals]), String($0[$0.index(after: equals)...]))
     }
-    try await runFullNode(home: home, options)
+    do {
+      try await runFullNode(home: home, options)
+    } catch is SaidInLog {
+      throw ExitCode.failure
+    }
   }
 }
 
@@ -93,7 +100,7 @@ func homeFolder(_ option: String?) -> String {
 struct TokenCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "token",
-    abstract: "Makes, lists and takes back the tokens of apps; start the node again afterwards.",
+    abstract: "Makes, lists and takes back the tokens of apps; a node that runs follows within two seconds.",
     subcommands: [Add.self, List.self, Remove.self])
 
   struct Add: ParsableCommand {

@@ -11,8 +11,8 @@ struct ReportCommand: ParsableCommand {
     commandName: "report", abstract: "Prints what was received: volume, accounts and repairs.",
     discussion: """
       volume is per hour (UTC) and per municipality, as transactions that are JSON objects name it; accounts are those that \
-      signed most; repairs says how repair requests ended, and in how many milliseconds. What is in PostgreSQL is asked \
-      there, in SQL.
+      signed most; repairs says how repair requests ended, and in how many milliseconds. It is read where the node keeps \
+      it: SQLite or PostgreSQL.
       """)
 
   @Argument(help: "volume, accounts or repairs; several (default: all).") var parts: [ReportPart] = []
@@ -21,6 +21,8 @@ struct ReportCommand: ParsableCommand {
   @ArgumentParser.Option(help: "How many accounts, 1 to 10,000.") var top = 20
   @Flag(help: "One part as CSV.") var csv = false
   @Flag(help: "One JSON object with a list for each part.") var json = false
+  @ArgumentParser.Option(help: "Where the node keeps it, when a flag of run said so: sqlite, or postgresql://…")
+  var analytics: String?
   @ArgumentParser.Option(help: "The node's home (default: $HOTARU_HOME, else ~/.hotaru).") var home: String?
 
   func validate() throws {
@@ -43,7 +45,9 @@ struct ReportCommand: ParsableCommand {
 
   func run() throws {
     let home = homeFolder(home)
-    let options = try FullOptions(home: home, environment: ProcessInfo.processInfo.environment, flags: [])
+    let options = try FullOptions(
+      home: home, environment: ProcessInfo.processInfo.environment,
+      flags: analytics.map { [(.analytics, $0)] } ?? [])
     let report = try Report(home: home, options)
     let wanted = parts.isEmpty ? ReportPart.allCases : parts
     let begin = max(try begin(), Date(timeIntervalSince1970: 0))

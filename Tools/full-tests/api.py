@@ -3,11 +3,13 @@
 import json
 import os
 import pathlib
+import queue
 import subprocess
 import tempfile
+import time
 import unittest
 
-from town import FULL, Town, free_port, light, wait_for
+from town import FULL, Signer, Town, free_port, light, wait_for
 
 
 class Submitting(unittest.TestCase):
@@ -62,12 +64,28 @@ class Submitting(unittest.TestCase):
         self.assertLessEqual({entry["id"] for entry in signed}, set(pages))
 
     def test_the_same_again_changes_nothing(self):
+        connection = self.town.connect()
+        connection.request("GET", "/v1/events?types=bundle")
+        events = connection.getresponse()
+        events.readline()
         signed = self.town.sign()
         for _ in range(3):
             self.assertEqual(self.town.post(signed)[0], 202)
         self.town.get(signed["id"])
         self.assertEqual(self.town.post(signed)[0], 202)
         self.assertEqual(self.town.post_batch([signed, signed])[0], 202)
+        # It is in one bundle, and not in one that comes before that of the next transaction is full.
+        last, bundles = self.town.sign(), set()
+        self.town.post(last)
+        while True:
+            line = events.readline().decode()
+            event = json.loads(line[6:]) if line.startswith("data: ") else {"transactions": []}
+            if signed["id"] in event["transactions"]:
+                bundles.add(event["id"])
+            if last["id"] in event["transactions"] and event["stage"] in ("durable", "full"):
+                break
+        connection.close()
+        self.assertEqual(bundles, {self.town.get(signed["id"])[1]["bundle"]})
 
     def test_wrong_signature_refuses_the_whole_batch(self):
         signed, wrong = self.town.sign(), self.town.sign()
@@ -95,7 +113,9 @@ class Submitting(unittest.TestCase):
         answer = self.town.post(second)
         self.refused(answer, 409, "sequence-used")
         self.assertEqual(answer[1]["other"], first["id"])
-        self.refused(self.town.post_batch([self.town.sign(), second]), 409, "sequence-used")
+        good = self.town.sign()
+        self.refused(self.town.post_batch([good, second]), 409, "sequence-used")
+        self.assertEqual(self.town.get(good["id"], "0s")[0], 404)
 
     def test_malformed(self):
         post = lambda body, kind="application/json", path="/v1/transactions": self.town.ask("POST", path, body, kind)
@@ -228,6 +248,92 @@ class Access(unittest.TestCase):
                 self.assertEqual(status("POST", "/v1/transactions", bearer, json.dumps(signed)), expected)
             for bearer, expected in ((None, 401), (writes, 403), (reads, 200)):
                 self.assertEqual(status("GET", found, bearer), expected)
+
+    def test_tokens_come_and_go_while_it_runs(self):
+        import streams
+        with Town(1) as town:
+            town.stop()
+            tls = town.use_tls()
+            town.start(*tls)
+
+            def status(bearer):
+                town.bearer = bearer
+                return town.ask("GET", "/v1/bundles/" + "0" * 64)[0]
+
+            def listen(bearer):
+                connection = town.connect()
+                connection.request("GET", "/v1/events", headers={"Authorization": f"Bearer {bearer}"} if bearer else {})
+                answer = connection.getresponse()
+                self.assertEqual(answer.status, 200)
+                return answer
+
+            def ending(answer):
+                """What a stream of events says last, and when that was."""
+                lines = [line for line in answer.read().decode().splitlines() if line.strip(":")]
+                return lines[-2:], time.monotonic()
+
+            self.assertEqual(status(None), 404)
+            nobodys = listen(None)
+            begin = time.monotonic()
+            first = town.token("add", "first")
+            told = (["event: dropped", 'data: {"reason":"token"}'])
+            lines, end = ending(nobodys)
+            self.assertEqual(lines, told)
+            self.assertLess(end - begin, 2)
+            self.assertEqual((status(None), status(first)), (401, 404))
+            second = town.token("add", "second")
+            wait_for("the second token", lambda: status(second) == 404, 2)
+
+            kept, lost = listen(second), listen(first)
+            client = streams.Client(town, first, tls[1])
+            subscribed, records, signer = client.subscribe(), queue.Queue(), Signer()
+            self.assertTrue(next(subscribed).id)
+            submitting = client.submit(iter(records.get, None))
+            records.put(signer.record(20)[1])
+            self.assertTrue(next(submitting).accepted.id)
+            putting = client.put(iter([streams.shards.PutRequest(file="a-file-that-is-begun")]))
+            self.assertEqual(next(putting).synced_bytes, 0)
+            begin = time.monotonic()
+            town.token("remove", "first")
+            lines, end = ending(lost)
+            self.assertEqual(lines, told)
+            self.assertLess(end - begin, 2)
+            for call in (subscribed, submitting):
+                records.put(signer.record(20)[1])
+                with self.assertRaises(streams.grpc.RpcError) as raised:
+                    while True:
+                        next(call)
+                self.assertEqual(raised.exception.code(), streams.grpc.StatusCode.UNAUTHENTICATED)
+                self.assertLess(time.monotonic() - begin, 2)
+            records.put(None)
+            self.assertEqual((status(first), status(second)), (401, 404))
+            with self.assertRaises(streams.grpc.RpcError) as raised:
+                next(client.subscribe())
+            self.assertEqual(raised.exception.code(), streams.grpc.StatusCode.UNAUTHENTICATED)
+            town.bearer = second
+            signed = town.sign()
+            self.assertEqual(town.post(signed)[0], 202)
+            self.assertTrue(any(signed["id"].encode() in kept.readline() for _ in range(100)))
+
+            # Nonsense changes nothing.
+            tokens = (town.home / "tokens").read_text()
+            (town.home / "tokens").write_text("nonsense\n")
+            wait_for("a complaint", lambda: "the tokens stay as they were" in pathlib.Path(f"{town.home}.log").read_text())
+            self.assertEqual(status(second), 404)
+            (town.home / "tokens").write_text(tokens)
+            # A node that runs does not open itself when nobody has a token any more.
+            town.token("remove", "second")
+            wait_for("a refusal", lambda: status(second) == 401, 2)
+            self.assertEqual(status(None), 401)
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root makes tokens for others")
+    def test_a_token_belongs_to_who_has_the_home(self):
+        with tempfile.TemporaryDirectory() as folder:
+            light("init", "--home", f"{folder}/home")
+            os.chown(f"{folder}/home", 12_345, 23_456)
+            subprocess.run([FULL, "token", "add", "app", "--home", f"{folder}/home"], check=True, capture_output=True)
+            made = os.stat(f"{folder}/home/tokens")
+            self.assertEqual((made.st_uid, made.st_gid, made.st_mode & 0o777), (12_345, 23_456, 0o600))
 
     def test_without_tokens_only_this_machine_is_served(self):
         with tempfile.TemporaryDirectory() as folder:

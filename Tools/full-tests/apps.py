@@ -1,5 +1,7 @@
 """HotaruClient and the operator's report against a real full node: an app that is a process of its own."""
 
+import calendar
+import contextlib
 import csv
 import hashlib
 import http.server
@@ -7,8 +9,10 @@ import io
 import json
 import os
 import pathlib
+import random
 import re
 import signal
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -17,7 +21,7 @@ import threading
 import time
 import unittest
 
-from town import FULL, ROOT, Signer, Town, light, wait_for
+from town import FULL, ROOT, SEED, Signer, Town, light, wait_for
 
 APP, EXAMPLE = str(ROOT / "out/host/hotaru-app"), str(ROOT / "out/host/hotaru-example")
 
@@ -406,13 +410,18 @@ def report(town, *words, status=0):
 
 class Reports(unittest.TestCase):
     @classmethod
+    def options(cls):
+        """How the store is named, to `run` and to `report`."""
+        return []
+
+    @classmethod
     def setUpClass(cls):
-        cls.town = Town(1)
+        cls.town = Town(1, *cls.options())
         corpus = (ROOT / "Tools/bench/transactions.jsonl").read_text().splitlines()[:50]
         cls.entries = [json.loads(line) for line in corpus]
-        odd = ['{"municipality":"a \\"quoted\\", one"}', '{"municipality":', "no JSON", "[1]"]
-        cls.before = time.time()
-        app("submit", "--node", f"http://127.0.0.1:{cls.town.http}", "--folder", cls.town.path / "key", "--batch", 54,
+        odd = ['{"municipality":"a \\"quoted\\", one","amount":0.5}', '{"municipality":', "no JSON", "[1]",
+               '{"municipality":7,"amount":"8"}', '{"municipality":"nul \\u0000","amount":null}']
+        app("submit", "--node", f"http://127.0.0.1:{cls.town.http}", "--folder", cls.town.path / "key", "--batch", 56,
             stdin="\n".join(corpus + odd))
         for amount in (3, 4):
             cls.town.post(cls.town.sign(amount))
@@ -421,35 +430,106 @@ class Reports(unittest.TestCase):
     def tearDownClass(cls):
         cls.town.__exit__()
 
+    def execute(self, *statements):
+        """In the database of the node, which runs."""
+        with contextlib.closing(sqlite3.connect(self.town.home / "analytics.sqlite", timeout=20)) as database, database:
+            for statement in statements:
+                database.execute(statement)
+
+    def report(self, *words, status=0):
+        return report(self.town, *words, *self.options(), status=status)
+
     def test_volume_is_what_was_submitted(self):
-        rows = json.loads(report(self.town, "volume", "--json"))["volume"]
+        rows = json.loads(self.report("volume", "--json"))["volume"]
         found = {}
         for row in rows:
             self.assertRegex(row["hour"], r"^\d{4}-\d\d-\d\dT\d\d:00Z$")
+            hour = calendar.timegm(time.strptime(row["hour"], "%Y-%m-%dT%H:00Z"))
+            self.assertLess(abs(time.time() - hour - 1_800), 1_800 + 300)
             count, amount = found.get(row["municipality"], (0, 0))
             found[row["municipality"]] = (count + row["transactions"], amount + row["amount"])
-        expected = {None: (5, 7), 'a "quoted", one': (1, 0)}
+        nul = next(name for name in found if name and name.startswith("nul "))
+        expected = {None: (6, 7), 'a "quoted", one': (1, 1), nul: (1, 0)}
         for entry in self.entries:
             count, amount = expected.get(entry["municipality"], (0, 0))
             expected[entry["municipality"]] = (count + 1, amount + entry["amount"])
         self.assertEqual(found, expected)
+        self.assertEqual([row["hour"] for row in rows], sorted((row["hour"] for row in rows), reverse=True))
+        # A record of a data transaction has 116 bytes beside its text, and here one or two for its length.
+        self.assertGreater(sum(row["bytes"] for row in rows), 58 * 116)
 
     def test_csv_is_read_by_others(self):
-        rows = list(csv.DictReader(io.StringIO(report(self.town, "volume", "--csv"), newline="")))
+        rows = list(csv.DictReader(io.StringIO(self.report("volume", "--csv"), newline="")))
         self.assertIn('a "quoted", one', [row["municipality"] for row in rows])
-        self.assertEqual(sum(int(row["transactions"]) for row in rows), 56)
+        self.assertEqual(sum(int(row["transactions"]) for row in rows), 58)
 
     def test_accounts(self):
-        rows = json.loads(report(self.town, "accounts", "--json", "--since", "1h"))["accounts"]
-        self.assertEqual([row["signed"] for row in rows], [54, 2])
+        rows = json.loads(self.report("accounts", "--json", "--since", "1h"))["accounts"]
+        self.assertEqual([row["signed"] for row in rows], [56, 2])
+        self.assertEqual((rows[0]["amount_sent"], rows[0]["received"]), (0, 0))
         self.assertEqual((rows[1]["account"], rows[1]["amount_sent"], rows[1]["received"]), (self.town.key, 7, 2))
-        self.assertEqual(len(json.loads(report(self.town, "accounts", "--json", "--top", 1))["accounts"]), 1)
+        self.assertEqual(len(json.loads(self.report("accounts", "--json", "--top", 1))["accounts"]), 1)
+
+    def test_repairs(self):
+        chance, wanted = random.Random(SEED), {}
+        self.addCleanup(self.execute, "DELETE FROM repair")
+        for outcome, count in (("acknowledged", 333), ("failed", 2), ("not_found", 1)):
+            wanted[outcome] = times = sorted(chance.choices(range(10_000), k=count))
+            values = ",".join(f"('', '', {int(time.time() * 1000)}, {value}, '{outcome}')"
+                              for value in chance.sample(times, count))
+            self.execute(f"INSERT INTO repair (target, requester, begun, milliseconds, outcome) VALUES {values}")
+        # One of yesterday.
+        self.execute("INSERT INTO repair (target, requester, begun, milliseconds, outcome) "
+                     f"VALUES ('', '', {int(time.time() * 1000) - 86_400_000}, 5, 'failed')")
+        rows = json.loads(self.report("repairs", "--json", "--since", "1h"))["repairs"]
+        self.assertEqual(rows, [
+            {"outcome": outcome, "requests": len(times), "p50_ms": times[len(times) // 2],
+             "p99_ms": times[len(times) * 99 // 100], "max_ms": times[-1]} for outcome, times in wanted.items()])
+        rows = json.loads(self.report("repairs", "--json"))["repairs"]
+        self.assertEqual(next(row["requests"] for row in rows if row["outcome"] == "failed"), 3)
+
+    def add_large(self, count):
+        self.execute(f"""
+            INSERT INTO "transaction" (id, author, sequence, received, record, origin)
+            WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})
+            SELECT randomblob(32), randomblob(32), i, t.received, t.record, 9 FROM n,
+                (SELECT * FROM "transaction" ORDER BY length(record) DESC LIMIT 1) t""")
+
+    def drop_large(self):
+        self.execute('DELETE FROM "transaction" WHERE origin = 9')
+
+    def test_memory_does_not_go_with_the_size_of_the_store(self):
+        text = json.dumps({"municipality": "Large", "amount": 1, "note": "x" * 15_000})
+        app("submit", "--node", f"http://127.0.0.1:{self.town.http}", "--folder", self.town.path / "other", stdin=text)
+        count = 20_000
+        self.addCleanup(self.execute, *self.forget_large)
+        self.addCleanup(self.drop_large)
+        self.add_large(count)
+        for part in ("volume", "accounts"):
+            process = subprocess.Popen([FULL, "report", "--home", self.town.home, part, "--json", *self.options()],
+                                       stdout=subprocess.PIPE, text=True)
+            rows = json.loads(process.stdout.read())[part]
+            process.stdout.close()
+            _, status, usage = os.wait4(process.pid, 0)
+            self.assertEqual(status, 0)
+            process.returncode = 0
+            if part == "volume":
+                self.assertEqual(sum(row["transactions"] for row in rows if row["municipality"] == "Large"), count + 1)
+            else:
+                self.assertEqual(len(rows), 20)
+            print(f"\nreport {part} of {count * 15 // 1_000} MB: {usage.ru_maxrss >> 10} MiB", file=sys.stderr)
+            self.assertLess(usage.ru_maxrss, 80 << 10)
+
+    # What the test has submitted itself, so that the others find what they expect.
+    forget_large = ['DELETE FROM "transaction" WHERE length(record) > 15000']
 
     def test_table_and_wrong_usage(self):
-        text = report(self.town)
+        text = self.report()
         for word in ("volume", "accounts", "repairs", "CityF", "nothing"):
             self.assertIn(word, text)
         self.assertEqual([line for line in text.splitlines() if line != line.rstrip()], [])
-        self.assertIn("expected one part", report(self.town, "--csv", status=64))
-        self.assertIn("expected a time", report(self.town, "--since", "x", status=64))
+        self.assertIn("expected one part", self.report("--csv", status=64))
+        self.assertIn("expected a time", self.report("--since", "x", status=64))
+
+    def test_nothing_there(self):
         self.assertIn("expected the database", report(self.town, "--home", self.town.app, status=1))

@@ -86,6 +86,43 @@ class Faults(unittest.TestCase):
             print(f"\n{len(accepted)} accepted before three kills, all durable; {again} in two bundles; {handed} handed in again"
                   " by the full node at its starts", file=sys.stderr)
 
+    def test_what_is_answered_is_synced_first(self):
+        if subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True).returncode != 0:
+            self.skipTest("nobody may trace here")
+        with Town(2) as town:
+            town.stop()
+            # A file for each thread.
+            town.launch_full(under=["strace", "-ff", "-ttt", "-T", "-y", "-e", "trace=fsync,fdatasync", "-o", town.path / "trace"])
+            tracer = town.full.pid
+
+            def traced():
+                """The node; the tracer has other children before it, to see what it may do."""
+                with contextlib.suppress(OSError):
+                    for child in pathlib.Path(f"/proc/{tracer}/task/{tracer}/children").read_text().split():
+                        if pathlib.Path(f"/proc/{child}/comm").read_text().strip() == "hotaru-full":
+                            return int(child)
+
+            wait_for("the node", traced)
+            child = traced()
+            try:
+                wait_for("ready", town.is_ready, 40)
+                for _ in range(5):
+                    begin = time.time()
+                    self.assertEqual(town.post(town.sign())[0], 202)
+                    end = time.time()
+                    # When a sync began, of what, and how long it took: `1700000000.1 fdatasync(9</…/analytics.sqlite-wal>) = 0 <0.1>`.
+                    synced = collections.Counter()
+                    for line in "".join(path.read_text() for path in town.path.glob("trace.*")).splitlines():
+                        found = re.match(r"([\d.]+) f(?:data)?sync\(\d+<(\S+)>\) += 0 <([\d.]+)>", line)
+                        if found and begin <= float(found[1]) and float(found[1]) + float(found[3]) <= end:
+                            synced[found[2].removeprefix(f"{town.home}/").split("/")[0]] += 1
+                    self.assertGreaterEqual(synced["analytics.sqlite-wal"], 1, synced)
+                    self.assertGreaterEqual(synced["store"], 1, synced)
+                    time.sleep(0.3)
+            finally:
+                os.kill(child, signal.SIGTERM)
+                self.assertEqual(town.full.wait(30), 0)
+
     def test_clients_that_hang_and_talk_nonsense(self):
         with Town(1) as town:
             signer, chance = Signer(), random.Random(SEED)

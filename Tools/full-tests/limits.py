@@ -151,6 +151,12 @@ class Events(unittest.TestCase):
         with self.assertRaises(streams.grpc.RpcError) as raised:
             list(streams.Client(self.town).subscribe(last_event_id=begin))
         self.assertEqual(raised.exception.code(), streams.grpc.StatusCode.OUT_OF_RANGE)
+        connection = self.town.connect()
+        connection.request("GET", "/metrics")
+        counted = connection.getresponse().read().decode()
+        connection.close()
+        for name in ("sse", "grpc"):
+            self.assertIn(f'hotaru_event_streams_dropped_total{{protocol="{name}"}} 1.0\n', counted)
         # Nonsense, and another start's number: everything that is kept, from its beginning.
         for last in ("nonsense", "0-17", begin.split("-")[0] + "-99999999999999999999",
                      begin.split("-")[0] + "-18446744073709551615"):

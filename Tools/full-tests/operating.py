@@ -1,12 +1,17 @@
 """What an operator does: making a home, configuring, watching."""
 
+import contextlib
+import datetime
+import json
 import os
 import pathlib
 import re
 import shutil
 import subprocess
 import tempfile
+import time
 import unittest
+import unittest.mock
 
 import yaml
 
@@ -158,6 +163,50 @@ class Describing(unittest.TestCase):
         done = subprocess.run([command, "check", "metrics"], input=content.encode(), capture_output=True)
         self.assertEqual((done.returncode, done.stdout + done.stderr), (0, b""))
 
+    def test_what_is_open_is_counted(self):
+        import streams
+
+        def figures():
+            _, content = self.fetch("/metrics")
+            done = subprocess.run(["promtool", "check", "metrics"], input=content.encode(), capture_output=True)
+            self.assertEqual((done.returncode, done.stdout + done.stderr), (0, b""))
+            return {name: float(value) for name, value in
+                    (line.rsplit(" ", 1) for line in content.splitlines() if not line.startswith("#"))}
+
+        def event_streams():
+            now = figures()
+            return tuple(now[f'hotaru_event_streams{{protocol="{name}"}}'] for name in ("sse", "grpc"))
+
+        self.assertEqual(figures()['hotaru_event_streams_dropped_total{protocol="sse"}'], 0)
+        with contextlib.ExitStack() as open_ones:
+            for _ in range(3):
+                connection = open_ones.enter_context(contextlib.closing(self.town.connect()))
+                connection.request("GET", "/v1/events", headers={"Authorization": f"Bearer {self.town.bearer}"})
+                open_ones.enter_context(contextlib.closing(connection.getresponse()))
+            client = streams.Client(self.town, self.town.bearer)
+            calls = [client.subscribe() for _ in range(2)]
+            for call in calls:
+                next(call)
+            wait_for("streams", lambda: event_streams() == (3, 2), 5)
+            # One of them asks.
+            wait_for("connections", lambda: figures()["hotaru_http_connections"] == 3 + 1, 5)
+            now = figures()
+            self.assertEqual(now["hotaru_grpc_connections"], 1)
+            self.assertEqual(now['hotaru_grpc_active_calls{method="Subscribe"}'], 2)
+            self.assertEqual(now['hotaru_grpc_calls_total{method="Subscribe"}'], 2)
+            for call in calls:
+                call.cancel()
+            client.channel.close()
+        # Who reads events and has gone is noticed at the next write, at the latest after 15 s.
+        try:
+            wait_for("nobody", lambda: event_streams() == (0, 0), 40)
+        except AssertionError:
+            raise AssertionError(event_streams())
+        wait_for("no connections", lambda: figures()["hotaru_http_connections"] == 1, 5)
+        now = figures()
+        self.assertEqual(now['hotaru_grpc_active_calls{method="Subscribe"}'], 0)
+        self.assertEqual(now["hotaru_grpc_connections"], 0)
+
     def test_the_service_file(self):
         command = shutil.which("systemd-analyze")
         if not command:
@@ -170,3 +219,68 @@ class Describing(unittest.TestCase):
             self.assertEqual((done.returncode, done.stderr.decode()), (0, ""))
             done = subprocess.run([command, "security", "--offline=true", "--threshold=20", unit], capture_output=True)
             self.assertEqual(done.returncode, 0, done.stdout.decode()[-3_000:])
+
+
+class Logging(unittest.TestCase):
+    LEVELS = ("trace", "debug", "info", "notice", "warning", "error", "critical")
+
+    def entries(self, text):
+        """Every line, as a parser of JSON that is not ours reads it."""
+        found = [json.loads(line) for line in text.splitlines()]
+        for entry in found:
+            self.assertEqual(sorted(entry), ["label", "level", "message", "metadata", "time"])
+            self.assertIn(entry["level"], self.LEVELS)
+            self.assertLess(abs(datetime.datetime.fromisoformat(entry["time"].replace("Z", "+00:00")).timestamp() - time.time()), 120)
+            self.assertIsInstance(entry["metadata"], dict)
+        self.assertGreater(len(found), 3)
+        return found
+
+    def test_every_line_is_an_object(self):
+        with Town(1, "--log-format", "json", "--log-level", "trace") as town:
+            town.post(town.sign(1, 'for "tea" \\ 茶'))
+            town.token("add", "app")
+            wait_for("the token", lambda: town.ask("GET", "/v1/nodes")[0] == 401)
+            town.lights[0].kill()
+            town.stop()
+            entries = self.entries(pathlib.Path(f"{town.home}.log").read_text())
+        by_label = {entry["label"]: entry for entry in entries}
+        self.assertLessEqual({"hotaru-full", "node"}, set(by_label))
+        changed = next(entry for entry in entries if entry["message"] == "tokens have changed")
+        self.assertEqual((changed["level"], changed["metadata"]), ("notice", {"tokens": "1"}))
+        # What the node says of itself has its level, and no priority in front.
+        node = [entry for entry in entries if entry["label"] == "node"]
+        self.assertTrue(any(entry["level"] == "notice" for entry in node))
+        self.assertEqual([entry for entry in node if entry["message"].startswith("<")], [])
+        self.assertTrue(any(entry["metadata"] for entry in entries if entry["level"] == "trace" or entry["level"] == "debug"))
+
+    def test_why_it_does_not_start(self):
+        with Town(1) as town:
+            done = subprocess.run([FULL, "run", "--home", town.home, "--http", f"127.0.0.1:{free_port()}", "--grpc",
+                                   f"127.0.0.1:{free_port()}", "--set", f"listen=127.0.0.1:{free_port()}"],
+                                  capture_output=True, text=True, timeout=30, env=os.environ | {"HOTARU_LOG_FORMAT": "json"})
+            self.assertEqual((done.returncode, done.stdout), (1, ""))
+            entries = self.entries(done.stderr)
+            self.assertTrue(any(entry["label"] == "node" and entry["level"] == "error" and "another node" in entry["message"]
+                                for entry in entries), done.stderr)
+            self.assertEqual(entries[-1]["level"], "critical")
+
+    def test_the_journal_gets_priorities(self):
+        with Town(1) as town:
+            town.stop()
+            for form, pattern in (("json", r"<[2-7]>\{.*\}"), ("text", r"<[2-7]>.*|\d{4}-\d\d-\d\dT.*")):
+                pathlib.Path(f"{town.home}.log").write_text("")
+                status = os.stat(f"{town.home}.log")
+                journal = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}", "HOTARU_LOG_FORMAT": form}
+                with unittest.mock.patch.dict(os.environ, journal):
+                    town.start()
+                town.stop()
+                lines = pathlib.Path(f"{town.home}.log").read_text().splitlines()
+                self.assertGreater(len(lines), 3)
+                for line in lines:
+                    self.assertRegex(line, f"^{pattern}$")
+            town.start()
+
+    def test_forms(self):
+        with tempfile.TemporaryDirectory() as folder:
+            full("init", "--home", folder)
+            self.assertIn("--log-format: expected text or json", full("run", "--home", folder, "--log-format", "xml", status=1))

@@ -12,9 +12,11 @@ import subprocess
 import tempfile
 import time
 import unittest
+import unittest.mock
 
 from api import Submitting
-from town import FULL, Signer, Town, wait_for
+from apps import Reports, report
+from town import Signer, Town, wait_for
 
 FOLDERS = sorted(glob.glob("/usr/lib/postgresql/*/bin"))
 
@@ -84,11 +86,58 @@ class SubmittingToPostgres(Submitting):
             "SELECT requester, outcome, milliseconds < 60000 FROM repair WHERE target = '\\x" + "ab" * 32 + "'")
             == 'some\ufffdbody "else"|not_found|t')
 
-    def test_the_report_says_where_to_ask(self):
-        done = subprocess.run([FULL, "report", "--home", self.town.home], capture_output=True, text=True,
-                              env=os.environ | {"HOTARU_ANALYTICS": self.server.uri})
-        self.assertEqual((done.returncode, done.stdout), (1, ""))
-        self.assertRegex(done.stderr, r"^Error: report reads SQLite only, [^\n]*PostgreSQL[^\n]*\n$")
+
+@unittest.skipUnless(FOLDERS, "PostgreSQL's server is not here: apt-get install postgresql")
+class ReportsFromPostgres(Reports):
+    @classmethod
+    def options(cls):
+        return ["--analytics", cls.server.uri]
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server()
+        super().setUpClass()
+
+    @classmethod
+    def tearDownClass(cls):
+        super().tearDownClass()
+        cls.server.end()
+
+    def execute(self, *statements):
+        for statement in statements:
+            self.server.ask(statement)
+
+    def add_large(self, count):
+        self.execute(f"""
+            WITH largest AS (SELECT * FROM transaction ORDER BY octet_length(record) DESC LIMIT 1),
+            named AS (
+                INSERT INTO transaction_index (id, author, sequence, received, origin)
+                SELECT sha256(i::text::bytea), sha256(i::text::bytea), i, received, 9 FROM largest, generate_series(1, {count}) AS i
+                RETURNING number)
+            INSERT INTO transaction SELECT named.number, received, record, body FROM named, largest""")
+
+    def drop_large(self):
+        self.execute("DELETE FROM transaction t USING transaction_index i WHERE i.number = t.number AND i.origin = 9",
+                     "DELETE FROM transaction_index WHERE origin = 9")
+
+    forget_large = ["""WITH gone AS (DELETE FROM transaction WHERE octet_length(record) > 15000 RETURNING number)
+        DELETE FROM transaction_index i USING gone WHERE i.number = gone.number"""]
+
+    def test_nothing_there(self):
+        self.server.ask("CREATE DATABASE empty")
+        empty = self.server.uri.replace("/postgres?", "/empty?")
+        self.assertIn("expected the database", report(self.town, "--analytics", empty, status=1))
+        said = report(self.town, "--analytics", "postgresql://hotaru@/postgres?host=/nowhere", status=1)
+        self.assertRegex(said, r"^Error: connection [^\n]*\n$")
+        # As the configuration or the environment says.
+        with unittest.mock.patch.dict(os.environ, HOTARU_ANALYTICS=self.server.uri):
+            self.assertIn("CityF", report(self.town))
+
+    def test_the_report_changes_nothing(self):
+        """It may be asked by somebody who may only read."""
+        self.server.ask("CREATE ROLE auditor LOGIN; GRANT pg_read_all_data TO auditor")
+        uri = self.server.uri.replace("hotaru@", "auditor@")
+        self.assertIn("CityF", report(self.town, "--analytics", uri))
 
 
 @unittest.skipUnless(FOLDERS, "PostgreSQL's server is not here: apt-get install postgresql")

@@ -100,9 +100,9 @@ class Town:
         with open(f"{home}.log", "ab") as log:
             return subprocess.Popen([str(word) for word in words], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
-    def launch_full(self, *options):
+    def launch_full(self, *options, under=()):
         self.full = self.launch(
-            self.home, FULL, "run", "--home", self.home, "--http", f"127.0.0.1:{self.http}", "--grpc",
+            self.home, *under, FULL, "run", "--home", self.home, "--http", f"127.0.0.1:{self.http}", "--grpc",
             f"127.0.0.1:{self.grpc}", "--set", f"listen=127.0.0.1:{self.mesh}", "--set", "multicast=no", "--set",
             "store=256M", *options)
 

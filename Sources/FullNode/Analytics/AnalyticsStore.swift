@@ -1,5 +1,4 @@
-// What was received, in SQLite. One writer takes everything that waits as one transaction and one sync (WAL, synchronous
-// FULL), so that a hundred submitters cost one sync and not a hundred.
+// What was received, in SQLite (WAL, synchronous FULL).
 //
 // A submitted transaction is here, synced, before the node is asked to take it: whatever a crash interrupts is then known
 // here, and a repeated submission is recognised instead of being bundled twice.
@@ -7,7 +6,6 @@
 import Foundation
 import GRDB
 import Notation
-import Synchronization
 import Wire
 
 /// How a transaction came here.
@@ -48,21 +46,37 @@ public struct SequenceUsed: Error, Sendable {
 
 /// The database.
 public final class AnalyticsStore: Sendable {
-  private struct Job: Sendable {
-    let run: @Sendable (Database) throws -> Void
-    let done: @Sendable ((any Error)?) -> Void
-  }
   private let pool: DatabasePool
-  private let jobs = Mutex<(waiting: [Job], isRunning: Bool)>(([], false))
+  private let writer: GroupWriter<Database>
 
   /// Opens or makes the database at `path`.
   public init(path: String) throws {
     var configuration = Configuration()
     configuration.prepareDatabase { database in
-      try database.execute(sql: "PRAGMA synchronous = FULL; PRAGMA cache_size = -8000")
+      try database.execute(sql: "PRAGMA cache_size = -8000")
     }
-    pool = try DatabasePool(path: path, configuration: configuration)
+    let pool = try DatabasePool(path: path, configuration: configuration)
+    // Afterwards: with the mode of the journal the library sets NORMAL, which syncs no commit.
+    try pool.writeWithoutTransaction { try $0.execute(sql: "PRAGMA synchronous = FULL") }
     try pool.write { try Self.migrate($0) }
+    self.pool = pool
+    writer = GroupWriter { group in
+      try await pool.write { database in
+        try group.map { job -> (any Error)? in
+          do {
+            try database.inSavepoint {
+              try job.run(database)
+              return .commit
+            }
+            return nil
+          } catch let error as DatabaseError {
+            throw error
+          } catch {
+            return error
+          }
+        }
+      }
+    }
   }
 
   private static func migrate(_ database: Database) throws {
@@ -86,65 +100,10 @@ public final class AnalyticsStore: Sendable {
 
   // MARK: Writing
 
-  /// Runs `job` in the next transaction; what it throws undoes it alone. Returns when it is synced.
-  private func write<T: Sendable>(_ job: @escaping @Sendable (Database) throws -> T) async throws -> T {
-    let result = Mutex<T?>(nil)
-    try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
-      let entry = Job(
-        run: { database in
-          let value = try job(database)
-          result.withLock { $0 = value }
-        },
-        done: { error in
-          if let error { continuation.resume(throwing: error) } else { continuation.resume() }
-        })
-      let starts = jobs.withLock { jobs in
-        jobs.waiting.append(entry)
-        if jobs.isRunning { return false }
-        jobs.isRunning = true
-        return true
-      }
-      if starts { Task { await self.drain() } }
-    }
-    guard let value = result.withLock({ $0 }) else { preconditionFailure("a job that ended has a result") }
-    return value
-  }
-
-  private func drain() async {
-    while true {
-      let group: [Job] = jobs.withLock { jobs in
-        defer { jobs.waiting = [] }
-        if jobs.waiting.isEmpty { jobs.isRunning = false }
-        return jobs.waiting
-      }
-      if group.isEmpty { return }
-      do {
-        let errors = try await pool.write { database in
-          try group.map { job -> (any Error)? in
-            do {
-              try database.inSavepoint {
-                try job.run(database)
-                return .commit
-              }
-              return nil
-            } catch let error as DatabaseError {
-              throw error
-            } catch {
-              return error
-            }
-          }
-        }
-        for (job, error) in zip(group, errors) { job.done(error) }
-      } catch {
-        for job in group { job.done(error) }
-      }
-    }
-  }
-
   /// Takes all of them or none. For each: whether it is new. Throws `SequenceUsed`.
   public func insert(_ transactions: [SignedTransaction], origin: Origin) async throws -> [Bool] {
     let now = Int64(Date().timeIntervalSince1970 * 1_000)
-    return try await write { database in
+    return try await writer.write { database in
       let insert = try database.cachedStatement(
         sql: """
           INSERT INTO "transaction" (id, author, sequence, receiver, received, record, origin)
@@ -171,7 +130,7 @@ public final class AnalyticsStore: Sendable {
 
   /// A bundle is durable or full.
   public func advance(_ progress: BundleProgress) async throws {
-    try await write { database in
+    try await writer.write { database in
       let holders = Data(progress.holders.flatMap { $0.holder.array })
       try database.execute(
         sql: """
@@ -189,7 +148,7 @@ public final class AnalyticsStore: Sendable {
   /// A repair request that was made at `begun` (milliseconds since 1970) has ended now.
   public func end(_ repair: RepairRequests.Entry, _ outcome: RepairRequests.Outcome, begun: Int64) async throws {
     let now = Int64(Date().timeIntervalSince1970 * 1_000)
-    try await write { database in
+    try await writer.write { database in
       try database.execute(
         sql: "INSERT INTO repair (target, requester, begun, milliseconds, outcome) VALUES (?, ?, ?, ?, ?)",
         arguments: [Data(repair.transaction.array), repair.requester, begun, max(0, now - begun), outcome.rawValue])
@@ -200,7 +159,7 @@ public final class AnalyticsStore: Sendable {
   /// (since 1970). Returns how many transactions.
   /// A slice is small, so nobody who submits waits longer for it than for another submitter.
   public func expire(before milliseconds: Int64, limit: Int) async throws -> Int {
-    try await write { database in
+    try await writer.write { database in
       // The numbers rise with the time of arrival: the oldest are the first rows.
       try database.execute(
         sql: """
@@ -232,12 +191,11 @@ public final class AnalyticsStore: Sendable {
     """
 
   private static func stored(_ row: Row) -> StoredTransaction {
-    let holders = [UInt8](row["holders"] as Data? ?? Data())
-    return StoredTransaction(
+    StoredTransaction(
       number: row["number"], record: [UInt8](row["record"] as Data), receivedMilliseconds: row["received"],
       bundle: (row["bundle"] as Data?).map { Digest([UInt8]($0).span.bytes) },
       stage: (row["stage"] as Int?).flatMap { BundleStage(rawValue: UInt8($0)) },
-      holders: stride(from: 0, to: holders.count, by: 32).map { Digest(Array(holders[$0..<$0 + 32]).span.bytes) },
+      holders: [NodeID](joined: [UInt8](row["holders"] as Data? ?? Data())),
       origin: Origin(rawValue: row["origin"]) ?? .heard)
   }
 
@@ -277,10 +235,9 @@ public final class AnalyticsStore: Sendable {
       let ids = try Data.fetchAll(
         database, sql: #"SELECT id FROM "transaction" WHERE bundle = ? ORDER BY number LIMIT 140"#,
         arguments: [row["number"] as Int64])
-      let holders = [UInt8](row["holders"] as Data)
       return (
         BundleStage(rawValue: UInt8(row["stage"] as Int)) ?? .durable,
-        stride(from: 0, to: holders.count, by: 32).map { Digest(Array(holders[$0..<$0 + 32]).span.bytes) },
+        [NodeID](joined: [UInt8](row["holders"] as Data)),
         ids.map { Digest([UInt8]($0).span.bytes) }
       )
     }

@@ -4,6 +4,7 @@
 import CPQ
 import Foundation
 import Notation
+import Wire
 
 /// A value of a statement.
 enum PostgresValue {
@@ -37,8 +38,8 @@ final class PostgresRows {
 
   /// Number of rows.
   var count: Int { Int(PQntuples(result)) }
-  /// Rows that were changed.
-  var changed: Int { Int(String(cString: PQcmdTuples(result))) ?? 0 }
+  /// Number of columns.
+  var columnCount: Int { Int(PQnfields(result)) }
 
   /// The bytes in a column; nil for NULL.
   func bytes(_ row: Int, _ column: Int) -> [UInt8]? {
@@ -50,6 +51,17 @@ final class PostgresRows {
   func integer(_ row: Int, _ column: Int) -> Int64? {
     guard let bytes = bytes(row, column), bytes.count == 8 else { return nil }
     return Int64(bitPattern: bytes.reduce(0) { $0 << 8 | UInt64($1) })
+  }
+  /// What a report prints of a column, by its type: bytea is a key, float8 and bigint are numbers, the rest is text.
+  func value(_ row: Int, _ column: Int) -> ReportTable.Value {
+    guard let bytes = bytes(row, column) else { return .text(nil) }
+    let (bytea, bigint, float8): (Oid, Oid, Oid) = (17, 20, 701)
+    switch PQftype(result, Int32(column)) {
+    case bytea: return .text(NodeID(bytes.span.bytes).keyText)
+    case bigint: return .number(Double(integer(row, column) ?? 0))
+    case float8: return .number(Double(bitPattern: bytes.reduce(0) { $0 << 8 | UInt64($1) }))
+    default: return .text(String(decoding: bytes, as: UTF8.self))
+    }
   }
 }
 
@@ -75,7 +87,10 @@ final class PostgresConnection {
 
   /// Runs one statement.
   @discardableResult
-  func execute(_ sql: String, _ values: PostgresValue...) throws -> PostgresRows {
+  func execute(_ sql: String, _ values: PostgresValue...) throws -> PostgresRows { try execute(sql, values) }
+
+  /// Runs one statement.
+  func execute(_ sql: String, _ values: [PostgresValue]) throws -> PostgresRows {
     var (pointers, lengths, formats) = ([UnsafePointer<CChar>?](), [Int32](), [Int32]())
     var memory: [UnsafeMutablePointer<CChar>] = []
     defer { for block in memory { block.deallocate() } }

@@ -3,8 +3,7 @@
 // is old is dropped a month at a time. Uniqueness of an id cannot be promised by a table in partitions, which is why there
 // are two.
 //
-// One connection writes: like SQLite's writer it takes everything that waits as one transaction and one sync. When the
-// server is away, everything that needs it fails with `StoreUnavailable`, and the next attempt connects anew.
+// One connection writes. When the server is away, everything that needs it fails with `StoreUnavailable`, and the next attempt connects anew.
 
 import Foundation
 import Notation
@@ -13,11 +12,6 @@ import Wire
 
 /// The store.
 final class PostgresStore: TransactionStore {
-  private struct Job: Sendable {
-    let run: @Sendable (PostgresConnection) throws -> Void
-    let done: @Sendable ((any Error)?) -> Void
-  }
-
   /// A connection and the thread that uses it.
   private final class Lane: @unchecked Sendable {
     private let queue: DispatchQueue
@@ -52,17 +46,17 @@ final class PostgresStore: TransactionStore {
   }
 
   private static let readersMax = 4
-  private let writer: Lane
+  private let writer: GroupWriter<PostgresConnection>
   private let readers: [Lane]
   private let nextReader = Atomic<Int>(0)
-  private let jobs = Mutex<(waiting: [Job], isRunning: Bool)>(([], false))
   /// Months that have a partition.
   private let months = Mutex<Set<String>>([])
 
   /// Opens or makes the tables at `address`, a `postgresql://` URI of libpq.
   init(address: String) throws {
     try Self.migrate(PostgresConnection(address))
-    writer = Lane(address, "postgres writer")
+    let lane = Lane(address, "postgres writer")
+    writer = GroupWriter { group in try await lane.run { connection in try Self.runTogether(group, connection) } }
     readers = (0..<Self.readersMax).map { Lane(address, "postgres reader \($0)") }
   }
 
@@ -98,48 +92,10 @@ final class PostgresStore: TransactionStore {
 
   // MARK: Writing
 
-  private func write<T: Sendable>(_ job: @escaping @Sendable (PostgresConnection) throws -> T) async throws -> T {
-    let result = Mutex<T?>(nil)
-    try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
-      let entry = Job(
-        run: { connection in
-          let value = try job(connection)
-          result.withLock { $0 = value }
-        },
-        done: { error in
-          if let error { continuation.resume(throwing: error) } else { continuation.resume() }
-        })
-      let starts = jobs.withLock { jobs in
-        jobs.waiting.append(entry)
-        if jobs.isRunning { return false }
-        jobs.isRunning = true
-        return true
-      }
-      if starts { Task { await self.drain() } }
-    }
-    guard let value = result.withLock({ $0 }) else { preconditionFailure("a job that ended has a result") }
-    return value
-  }
-
-  private func drain() async {
-    while true {
-      let group: [Job] = jobs.withLock { jobs in
-        defer { jobs.waiting = [] }
-        if jobs.waiting.isEmpty { jobs.isRunning = false }
-        return jobs.waiting
-      }
-      if group.isEmpty { return }
-      do {
-        let errors = try await writer.run { connection in try Self.runTogether(group, connection) }
-        for (job, error) in zip(group, errors) { job.done(error) }
-      } catch {
-        for job in group { job.done(error) }
-      }
-    }
-  }
-
   /// Runs all in one transaction; what one of them throws undoes it alone, unless the server has failed.
-  private static func runTogether(_ group: [Job], _ connection: PostgresConnection) throws -> [(any Error)?] {
+  private static func runTogether(
+    _ group: [GroupWriter<PostgresConnection>.Job], _ connection: PostgresConnection
+  ) throws -> [(any Error)?] {
     try connection.execute("BEGIN")
     do {
       let errors = try group.map { job -> (any Error)? in
@@ -187,7 +143,7 @@ final class PostgresStore: TransactionStore {
 
   func insert(_ transactions: [SignedTransaction], origin: Origin) async throws -> [Bool] {
     let now = Int64(Date().timeIntervalSince1970 * 1_000)
-    return try await write { [self] connection in
+    return try await writer.write { [self] connection in
       try makePartition(for: now, connection)
       let ids = PostgresValue.array(transactions.map { $0.id.array })
       let authors = PostgresValue.array(transactions.map { $0.author.array })
@@ -226,21 +182,25 @@ final class PostgresStore: TransactionStore {
     }
   }
 
-  /// What an operator asks in SQL: the fields that a transaction has.
+  /// What the report and an operator ask in SQL: the fields that a transaction has, and what a data transaction that is a JSON
+  /// object says of itself.
   private static func body(_ transaction: SignedTransaction) -> String {
+    // JSONB has no U+0000.
+    func quoted(_ text: String) -> String { json(text.replacingOccurrences(of: "\0", with: "\u{fffd}")) }
     var text = """
       {"kind":"\(transaction.kindName)","author":"\(transaction.author.keyText)","time_ms":\(transaction.time.milliseconds)
       """
     if let receiver = transaction.receiver {
-      // JSONB has no U+0000.
-      let memo = transaction.memo.replacingOccurrences(of: "\0", with: "\u{fffd}")
-      text += #","to":"\#(receiver.keyText)","amount":\#(transaction.amount),"memo":\#(json(memo))"#
+      text += #","to":"\#(receiver.keyText)","amount":\#(transaction.amount),"memo":\#(quoted(transaction.memo))"#
     }
+    let told = transaction.told
+    if let municipality = told.municipality { text += #","municipality":\#(quoted(municipality))"# }
+    if let amount = told.amount { text += #","amount":\#(amount)"# }
     return text + "}"
   }
 
   func advance(_ progress: BundleProgress) async throws {
-    try await write { connection in
+    try await writer.write { connection in
       let rows = try connection.execute(
         """
         INSERT INTO bundle (id, stage, holders) VALUES ($1::bytea, $2::bigint, $3::bytea)
@@ -258,7 +218,7 @@ final class PostgresStore: TransactionStore {
 
   func end(_ repair: RepairRequests.Entry, _ outcome: RepairRequests.Outcome, begun: Int64) async throws {
     let now = Int64(Date().timeIntervalSince1970 * 1_000)
-    try await write { connection in
+    try await writer.write { connection in
       _ = try connection.execute(
         """
         INSERT INTO repair (target, requester, begun, milliseconds, outcome)
@@ -270,7 +230,7 @@ final class PostgresStore: TransactionStore {
   }
 
   func expire(before milliseconds: Int64, limit: Int) async throws -> Int {
-    try await write { [self] connection in
+    try await writer.write { [self] connection in
       // Whole months go at once, and what names them a slice at a time.
       let oldest = Self.month(of: milliseconds).name
       let partitions = try connection.execute(
@@ -325,10 +285,6 @@ final class PostgresStore: TransactionStore {
     return try await readers[number % Self.readersMax].run(work)
   }
 
-  private static func keys(_ bytes: [UInt8]) -> [NodeID] {
-    stride(from: 0, to: bytes.count, by: 32).map { NodeID(Array(bytes[$0..<$0 + 32]).span.bytes) }
-  }
-
   private static func stored(_ rows: PostgresRows) -> [StoredTransaction] {
     (0..<rows.count).map { row in
       StoredTransaction(
@@ -336,7 +292,7 @@ final class PostgresStore: TransactionStore {
         receivedMilliseconds: rows.integer(row, 2) ?? 0,
         bundle: rows.bytes(row, 4).map { Digest($0.span.bytes) },
         stage: rows.integer(row, 5).flatMap { BundleStage(rawValue: UInt8($0)) },
-        holders: keys(rows.bytes(row, 6) ?? []),
+        holders: [NodeID](joined: rows.bytes(row, 6) ?? []),
         origin: Origin(rawValue: Int(rows.integer(row, 3) ?? 0)) ?? .heard)
     }
   }
@@ -369,7 +325,7 @@ final class PostgresStore: TransactionStore {
       let ids = try connection.execute(
         "SELECT id FROM transaction_index WHERE bundle = $1::bigint ORDER BY number LIMIT 140", .integer(number))
       return (
-        BundleStage(rawValue: UInt8(rows.integer(0, 1) ?? 0)) ?? .durable, Self.keys(rows.bytes(0, 2) ?? []),
+        BundleStage(rawValue: UInt8(rows.integer(0, 1) ?? 0)) ?? .durable, [NodeID](joined: rows.bytes(0, 2) ?? []),
         (0..<ids.count).compactMap { ids.bytes($0, 0).map { Digest($0.span.bytes) } }
       )
     }

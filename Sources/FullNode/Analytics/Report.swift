@@ -1,10 +1,9 @@
 // What an operator asks of what was received: how much in which hour and municipality, by whom most, and how repairs went.
-// SQLite groups it, so memory goes with the number of groups that are asked for and not with the number of transactions.
+// The database groups it, so memory goes with the number of groups that are asked for and not with the number of transactions.
 //
 // A municipality is what a transaction says itself: the member `municipality` of a data transaction that is a JSON object.
 
 import Foundation
-import GRDB
 import Notation
 import Wire
 
@@ -35,129 +34,57 @@ public enum ReportPart: String, CaseIterable, Sendable {
   case repairs
 }
 
-/// Reads a report from a database which a node may be writing to.
+/// Where a report is read: a database which a node may be writing to.
+protocol ReportDatabase {
+  /// Hour, municipality, transactions, bytes and amount of what came since $1, the newest hour first.
+  static var volume: String { get }
+  /// Account, signed, bytes, amount and received since $1, of the first $2 by signed.
+  static var accounts: String { get }
+  /// What `sql` finds.
+  func rows(_ sql: String, _ arguments: [Int64]) throws -> [[ReportTable.Value]]
+}
+
+/// Reads a report.
 public struct Report {
-  private let queue: DatabaseQueue
+  private let database: any ReportDatabase
 
-  /// Opens the database of the node in `home`, which has `options`.
+  /// Opens what the node in `home`, which has `options`, has received.
   public init(home: String, _ options: FullOptions) throws {
-    guard options.analytics == nil else {
-      throw WrongSetting(
-        description: "report reads SQLite only, but what this node receives is in PostgreSQL: ask there, in SQL")
-    }
-    let path = home + "/analytics.sqlite"
-    guard FileManager.default.fileExists(atPath: path) else {
-      throw WrongSetting(description: "\(path): expected the database of a full node that has run here")
-    }
-    var configuration = Configuration()
-    configuration.readonly = true
-    configuration.busyMode = .timeout(10)
-    configuration.prepareDatabase { database in
-      database.add(function: Self.body)
-      database.add(function: Self.amount)
-    }
-    queue = try DatabaseQueue(path: path, configuration: configuration)
-  }
-
-  private static func content(_ values: [DatabaseValue]) -> (kind: RecordKind, body: [UInt8])? {
-    guard let data = Data.fromDatabaseValue(values[0]) else { return nil }
-    let record = [UInt8](data)
-    guard let view = try? RecordView(record.span.bytes) else { return nil }
-    return (view.kind, unsafe view.body.withUnsafeBytes { unsafe Array($0) })
-  }
-
-  /// The text of a data transaction that may be a JSON object.
-  private static var body: DatabaseFunction {
-    DatabaseFunction("body", argumentCount: 1, pure: true) { values in
-      guard let (kind, body) = content(values), kind == .data, body.first == UInt8(ascii: "{") else { return nil }
-      return String(validating: body, as: UTF8.self)
-    }
-  }
-
-  /// The amount of a transfer.
-  private static var amount: DatabaseFunction {
-    DatabaseFunction("amount", argumentCount: 1, pure: true) { values in
-      guard let (kind, body) = content(values), kind == .transfer, let transfer = try? TransferView(body.span.bytes)
-      else { return nil }
-      return Double(transfer.amount)
-    }
+    database =
+      if let address = options.analytics {
+        try PostgresReport(address: address)
+      } else {
+        try SQLiteReport(path: home + "/analytics.sqlite")
+      }
   }
 
   /// A part of the report about what came since `since`; of accounts the first `top`.
   public func table(_ part: ReportPart, since: Date, top: Int) throws -> ReportTable {
     let begin = Int64(since.timeIntervalSince1970 * 1_000)
-    return try queue.read { database in
+    let kind = type(of: database)
+    let (columns, rows) =
       switch part {
-      case .volume: try Self.volume(database, begin)
-      case .accounts: try Self.accounts(database, begin, top)
-      case .repairs: try Self.repairs(database, begin)
+      case .volume:
+        (["hour", "municipality", "transactions", "bytes", "amount"], try database.rows(kind.volume, [begin]))
+      case .accounts:
+        (
+          ["account", "signed", "bytes", "amount_sent", "received"],
+          try database.rows(kind.accounts, [begin, Int64(top)])
+        )
+      case .repairs:
+        (["outcome", "requests", "p50_ms", "p99_ms", "max_ms"], try database.rows(Self.repairs, [begin]))
       }
-    }
+    return ReportTable(name: part.rawValue, columns: columns, rows: rows)
   }
 
-  private static func volume(_ database: Database, _ begin: Int64) throws -> ReportTable {
-    // The LIMIT keeps SQLite from asking for the body once for each use of it.
-    let rows = try Row.fetchAll(
-      database,
-      sql: """
-        SELECT strftime('%Y-%m-%dT%H:00Z', received / 1000, 'unixepoch') AS hour,
-          CASE WHEN json_valid(body) THEN CAST(json_extract(body, '$.municipality') AS TEXT) END AS municipality,
-          count(*) AS transactions, sum(length(record)) AS bytes,
-          total(coalesce(amount(record), CASE WHEN json_valid(body) THEN json_extract(body, '$.amount') END)) AS amount
-        FROM (SELECT received, record, body(record) AS body FROM "transaction" WHERE received >= ? LIMIT -1)
-        GROUP BY hour, municipality ORDER BY hour DESC, transactions DESC, municipality
-        """, arguments: [begin])
-    return ReportTable(
-      name: ReportPart.volume.rawValue, columns: ["hour", "municipality", "transactions", "bytes", "amount"],
-      rows: rows.map { row in
-        [
-          .text(row["hour"]), .text(row["municipality"]), .number(row["transactions"]), .number(row["bytes"]),
-          .number(row["amount"]),
-        ]
-      })
-  }
-
-  private static func accounts(_ database: Database, _ begin: Int64, _ top: Int) throws -> ReportTable {
-    let rows = try Row.fetchAll(
-      database,
-      sql: """
-        SELECT author, count(*) AS signed, sum(length(record)) AS bytes, total(amount(record)) AS amount,
-          (SELECT count(*) FROM "transaction" r WHERE r.receiver = t.author AND r.received >= ?1) AS received
-        FROM "transaction" t WHERE received >= ?1 GROUP BY author ORDER BY signed DESC, author LIMIT ?2
-        """, arguments: [begin, top])
-    return ReportTable(
-      name: ReportPart.accounts.rawValue, columns: ["account", "signed", "bytes", "amount_sent", "received"],
-      rows: rows.map { row in
-        [
-          .text(Digest([UInt8](row["author"] as Data).span.bytes).keyText), .number(row["signed"]),
-          .number(row["bytes"]), .number(row["amount"]), .number(row["received"]),
-        ]
-      })
-  }
-
-  private static func repairs(_ database: Database, _ begin: Int64) throws -> ReportTable {
-    let outcomes = try Row.fetchAll(
-      database,
-      sql: """
-        SELECT outcome, count(*) AS requests, max(milliseconds) AS most FROM repair WHERE begun >= ? GROUP BY outcome
-        """, arguments: [begin])
-    return ReportTable(
-      name: ReportPart.repairs.rawValue, columns: ["outcome", "requests", "p50_ms", "p99_ms", "max_ms"],
-      rows: try outcomes.map { row in
-        let (outcome, requests): (String, Int) = (row["outcome"], row["requests"])
-        func quantile(_ share: Double) throws -> ReportTable.Value {
-          let found = try Double.fetchOne(
-            database,
-            sql: """
-              SELECT milliseconds FROM repair WHERE outcome = ? AND begun >= ? ORDER BY milliseconds LIMIT 1 OFFSET ?
-              """, arguments: [outcome, begin, Int(Double(requests) * share)])
-          return .number(found ?? 0)
-        }
-        return [
-          .text(outcome), .number(Double(requests)), try quantile(0.5), try quantile(0.99), .number(row["most"]),
-        ]
-      })
-  }
+  /// Both databases understand it.
+  private static let repairs = """
+    SELECT outcome, count(*), max(CASE WHEN place = count / 2 THEN milliseconds END),
+      max(CASE WHEN place = count * 99 / 100 THEN milliseconds END), max(milliseconds)
+    FROM (SELECT outcome, milliseconds, count(*) OVER (PARTITION BY outcome) AS count,
+      row_number() OVER (PARTITION BY outcome ORDER BY milliseconds) - 1 AS place FROM repair WHERE begun >= $1) AS r
+    GROUP BY outcome ORDER BY outcome
+    """
 }
 
 extension ReportTable.Value {

@@ -25,6 +25,7 @@ public enum FullSetting: String, CaseIterable, Sendable {
   case ratePerToken = "rate-per-token"
   case ratePerAddress = "rate-per-address"
   case logLevel = "log-level"
+  case logFormat = "log-format"
 
   /// `HOTARU_TLS_KEY` for `tls-key`.
   public var environmentName: String {
@@ -66,6 +67,8 @@ public struct FullOptions: Sendable {
   public var ratePerAddress = 10_000.0
   /// What is written to standard error.
   public var logLevel = Logger.Level.notice
+  /// In which form.
+  public var logFormat = LogFormat.text
   /// Settings of the node by name, which win over hotaru.conf.
   public var settings: [(name: String, value: String)] = []
   /// The defaults.
@@ -143,6 +146,11 @@ public struct FullOptions: Sendable {
         throw expected(Logger.Level.allCases.map(\.rawValue).joined(separator: ", "))
       }
       logLevel = level
+    case .logFormat:
+      guard let format = LogFormat(rawValue: value) else {
+        throw expected(LogFormat.allCases.map(\.rawValue).joined(separator: " or "))
+      }
+      logFormat = format
     }
   }
 
@@ -173,6 +181,8 @@ public struct FullOptions: Sendable {
 
     # trace, debug, info, notice, warning, error or critical.
     #log-level = notice
+    # text, or json: an object a line, for programs that gather logs.
+    #log-format = text
 
     """
 }

@@ -70,7 +70,7 @@ public final class EventHub: Service {
     guard notifies else { return }
     Task {
       try? await Task.sleep(for: .milliseconds(5))
-      wake(closes: false)
+      wake()
     }
   }
 
@@ -80,7 +80,8 @@ public final class EventHub: Service {
     wake(closes: true)
   }
 
-  private func wake(closes: Bool) {
+  /// Has every reader look, whether there is something or not.
+  func wake(closes: Bool = false) {
     let sleepers = state.withLock { state in
       state.isNotifying = false
       state.isClosed = state.isClosed || closes
@@ -113,8 +114,8 @@ public final class EventHub: Service {
       await withTaskGroup(of: Void.self) { group in
         group.addTask { await self.sleep(until: from) }
         group.addTask {
-          try? await Task.sleep(for: .seconds(15))
-          self.wake(closes: false)
+          guard (try? await Task.sleep(for: .seconds(15))) != nil else { return }
+          self.wake()
         }
         await group.next()
         group.cancelAll()
@@ -130,14 +131,19 @@ public final class EventHub: Service {
     }
   }
 
+  /// Until `number` is there, or somebody wakes all, or the reader is gone.
   private func sleep(until number: UInt64) async {
-    await withCheckedContinuation { continuation in
-      let isThere = state.withLock { state in
-        if state.next > number || state.isClosed { return true }
-        state.sleepers.append(continuation)
-        return false
+    await withTaskCancellationHandler {
+      await withCheckedContinuation { continuation in
+        let isThere = state.withLock { state in
+          if state.next > number || state.isClosed || Task.isCancelled { return true }
+          state.sleepers.append(continuation)
+          return false
+        }
+        if isThere { continuation.resume() }
       }
-      if isThere { continuation.resume() }
+    } onCancel: {
+      wake()
     }
   }
 }

@@ -27,7 +27,7 @@ final class GRPCServerService: Service {
           certificateChain: [.file(path: $0.certificate, format: .pem)],
           privateKey: .file(path: $0.key, format: .pem))
       } ?? .plaintext
-    let connections = Count()
+    let (connections, meter) = (Count(), Meter(label: "hotaru.grpc.connections"))
     let transport = HTTP2ServerTransport.Posix(
       address: address.host.contains(":")
         ? .ipv6(host: address.host, port: address.port)
@@ -45,11 +45,15 @@ final class GRPCServerService: Service {
             connections.subtract()
             return channel.close()
           }
-          channel.closeFuture.whenComplete { _ in connections.subtract() }
+          meter.increment()
+          channel.closeFuture.whenComplete { _ in
+            connections.subtract()
+            meter.decrement()
+          }
           return channel.eventLoop.makeSucceededVoidFuture()
         }
       })
-    server = GRPCServer(transport: transport, services: services)
+    server = GRPCServer(transport: transport, services: services, interceptors: [CallCounter()])
   }
 
   func run() async throws {
@@ -90,11 +94,19 @@ extension ServerContext {
 }
 
 extension Access {
-  /// Counts a call, and lets it in.
+  /// Lets a call in.
   func admit(_ metadata: Metadata, _ context: ServerContext, _ scope: Scope) throws -> Client {
-    Counter(label: "hotaru.grpc.calls", dimensions: [("method", context.descriptor.method)]).increment()
     do throws(AccessRefusal) {
       return try admit(metadata[stringValues: "authorization"].first { _ in true }, from: context.address, scope)
+    } catch {
+      throw RPCError(error)
+    }
+  }
+
+  /// Lets a call go on whose client was let in: its token may have been taken back.
+  func readmit(_ client: Client, _ scope: Scope) throws {
+    do throws(AccessRefusal) {
+      try check(client, scope)
     } catch {
       throw RPCError(error)
     }

@@ -18,12 +18,13 @@ struct ShardService: Hotaru_V1_ShardService.ServiceProtocol {
   func put(
     request: StreamingServerRequest<Hotaru_V1_PutRequest>, context: ServerContext
   ) async throws -> StreamingServerResponse<Hotaru_V1_PutResponse> {
-    _ = try access.admit(request.metadata, context, .submit)
-    let desk = desk
+    let client = try access.admit(request.metadata, context, .submit)
+    let (desk, access) = (desk, access)
     return StreamingServerResponse { writer in
       var open: ArchiveDesk.Incoming?
       do {
         for try await message in request.messages {
+          try access.readmit(client, .submit)
           guard message.data.count <= Self.pieceBytesMax else {
             throw RPCError(code: .invalidArgument, message: "a piece has at most 1 MiB")
           }
@@ -66,8 +67,8 @@ struct ShardService: Hotaru_V1_ShardService.ServiceProtocol {
   func get(
     request: StreamingServerRequest<Hotaru_V1_GetRequest>, context: ServerContext
   ) async throws -> StreamingServerResponse<Hotaru_V1_GetResponse> {
-    _ = try access.admit(request.metadata, context, .read)
-    let (desk, network) = (desk, gateway.network)
+    let client = try access.admit(request.metadata, context, .read)
+    let (desk, network, access) = (desk, gateway.network, access)
     return StreamingServerResponse { writer in
       do {
         for try await wish in request.messages {
@@ -78,7 +79,10 @@ struct ShardService: Hotaru_V1_ShardService.ServiceProtocol {
           if wish.export.isEmpty { try await writer.write(.with { $0.export = id }) }
           var (number, offset) = (max(1, Int(wish.file)), wish.offset)
           while let file = try await desk.file(number, of: id) {
-            try await Self.send(file.path, number, of: id, from: offset, isLast: file.isLast, writer)
+            try await Self.send(file.path, number, of: id, from: offset, isLast: file.isLast) {
+              try access.readmit(client, .read)
+              try await writer.write($0)
+            }
             if file.isLast { break }
             (number, offset) = (number + 1, 0)
           }
@@ -92,7 +96,7 @@ struct ShardService: Hotaru_V1_ShardService.ServiceProtocol {
 
   private static func send(
     _ path: String, _ number: Int, of id: String, from start: UInt64, isLast: Bool,
-    _ writer: RPCWriter<Hotaru_V1_GetResponse>
+    _ write: (Hotaru_V1_GetResponse) async throws -> Void
   ) async throws {
     guard let file = FileHandle(forReadingAtPath: path) else { throw ArchiveRefusal.unknown }
     let size = try file.seekToEnd()
@@ -104,7 +108,7 @@ struct ShardService: Hotaru_V1_ShardService.ServiceProtocol {
       let at = offset
       offset += UInt64(data.count)
       let fileEnds = offset >= size || data.isEmpty
-      try await writer.write(
+      try await write(
         .with {
           ($0.export, $0.file, $0.offset, $0.data) = (id, UInt32(number), at, data)
           ($0.fileEnds, $0.exportEnds) = (fileEnds, fileEnds && isLast)

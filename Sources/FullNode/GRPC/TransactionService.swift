@@ -20,6 +20,7 @@ struct TransactionService: Hotaru_V1_TransactionService.ServiceProtocol {
     let (gateway, access) = (gateway, access)
     return StreamingServerResponse { writer in
       let answers = request.messages.map { message -> Task<Hotaru_V1_SubmitResponse, Never> in
+        try access.readmit(client, .submit)
         // Nothing is refused for coming too fast: who has a stream is slowed down.
         if let seconds = access.charge(client, 1) { try await Task.sleep(for: .seconds(min(seconds, 60))) }
         return Task { await Self.answer(message.record, gateway) }
@@ -66,7 +67,7 @@ struct TransactionService: Hotaru_V1_TransactionService.ServiceProtocol {
     }
     let stream: Access.Stream
     do throws(AccessRefusal) {
-      stream = try access.openStream(client)
+      stream = try access.openStream(client, over: .grpc)
     } catch {
       throw RPCError(error)
     }
@@ -76,9 +77,16 @@ struct TransactionService: Hotaru_V1_TransactionService.ServiceProtocol {
       var next = hub.position(after: wish.lastEventID.isEmpty ? nil : wish.lastEventID)
       try await writer.write(.with { $0.id = "\(hub.instance)-\(next - 1)" })
       while true {
-        switch await hub.events(from: next) {
+        let batch = await hub.events(from: next)
+        do throws(AccessRefusal) {
+          try stream.check()
+        } catch {
+          throw RPCError(error)
+        }
+        switch batch {
         case .closed: throw RPCError(code: .unavailable, message: "the node is stopping")
         case .tooLate(let oldest):
+          stream.countDropped()
           throw RPCError(
             code: .outOfRange, message: "too slow: the oldest event that is kept is \(hub.instance)-\(oldest)")
         case .events(let from, let events):

@@ -1,7 +1,7 @@
 // Who may do what: bearer tokens with scopes, of which only hashes are kept. A token has 256 random bits, so one round of
 // BLAKE2b is enough: nobody guesses one from its hash.
 //
-// A node without tokens is open, and may then listen at loopback only.
+// A node without tokens is open, and may then listen at loopback only. While it runs it may be closed, but never opens.
 
 import CLinux
 import Foundation
@@ -9,6 +9,7 @@ import HTTPTypes
 import Host
 import Hummingbird
 import Identity
+import Metrics
 import NIOCore
 import Notation
 import Synchronization
@@ -36,13 +37,28 @@ public struct Tokens: Sendable {
     public let scopes: Set<Scope>
   }
 
+  /// What tells a file from what it is changed to: it is always replaced by another.
+  struct Mark: Equatable {
+    private let (file, bytes, seconds, nanoseconds): (UInt64, Int, Int, Int)
+
+    /// That of the file of `home` as it is now.
+    init(home: String) {
+      var status = stat()
+      let isThere = stat(home + "/tokens", &status) == 0
+      file = isThere ? UInt64(status.st_ino) : 0
+      (bytes, seconds, nanoseconds) = (Int(status.st_size), status.st_mtim.tv_sec, status.st_mtim.tv_nsec)
+    }
+  }
+
   /// All of them.
   public private(set) var entries: [Entry] = []
-  private let path: String
+  /// The file's when it was read.
+  let mark: Mark
+  private let (home, path): (String, String)
 
   /// Reads those of `home`; a missing file has none.
   public init(home: String) throws {
-    path = home + "/tokens"
+    (self.home, path, mark) = (home, home + "/tokens", Mark(home: home))
     guard FileManager.default.fileExists(atPath: path) else { return }
     for line in try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n") {
       let words = line.split(separator: " ")
@@ -65,6 +81,11 @@ public struct Tokens: Sendable {
     try file.write(contentsOf: Data(lines.joined().utf8))
     try file.synchronize()
     try file.close()
+    // The node may be another user's than whoever makes a token for it.
+    var owner = stat()
+    guard geteuid() != 0 || stat(home, &owner) == 0 && chown(temporary, owner.st_uid, owner.st_gid) == 0 else {
+      throw WrongSetting(description: "\(temporary) cannot be given to the owner of \(home)")
+    }
     guard rename(temporary, path) == 0 else { throw WrongSetting(description: "\(path) cannot be written") }
   }
 
@@ -85,6 +106,11 @@ public struct Tokens: Sendable {
     }
     entries.removeAll { $0.name == name }
     try store()
+  }
+
+  /// By hash.
+  fileprivate var scopes: [Digest: Set<Scope>] {
+    Dictionary(entries.map { ($0.hash, $0.scopes) }) { first, _ in first }
   }
 
   static func hash(_ token: String) -> Digest {
@@ -120,15 +146,32 @@ public final class Access: Sendable {
   /// See `streamsMax`.
   public static let streamsOfClientMax = 1_000
 
-  private let scopes: [Digest: Set<Scope>]
+  /// What each token allows; nil: everybody may do everything.
+  private let scopes: Mutex<[Digest: Set<Scope>]?>
   private let tokenBuckets: Buckets<Digest>
   private let addressBuckets: Buckets<String>
   private let streams = Mutex<(all: Int, byClient: [Client: Int])>((0, [:]))
 
   /// Lets in who has one of `tokens`; without tokens everybody.
   public init(_ tokens: Tokens, perToken: Double, perAddress: Double) {
-    scopes = Dictionary(tokens.entries.map { ($0.hash, $0.scopes) }) { first, _ in first }
+    scopes = Mutex(tokens.entries.isEmpty ? nil : tokens.scopes)
     (tokenBuckets, addressBuckets) = (Buckets(perSecond: perToken), Buckets(perSecond: perAddress))
+    // What is not there yet is 0, so that a rate is right from the first one on.
+    for kind in StreamProtocol.allCases {
+      Meter(label: "hotaru.event.streams", dimensions: [("protocol", kind.rawValue)]).set(0)
+      Self.dropped(over: kind).increment(by: 0)
+    }
+  }
+
+  /// Lets in who has one of `tokens` from now on, and nobody else; streams that are open notice it by `check`.
+  func change(to tokens: Tokens) { scopes.withLock { $0 = tokens.scopes } }
+
+  /// Whether `client`, who was let in before, may still do what needs `scope`.
+  func check(_ client: Client, _ scope: Scope) throws(AccessRefusal) {
+    let (isOpen, allowed) = scopes.withLock { scopes in (scopes == nil, client.token.flatMap { scopes?[$0] }) }
+    if isOpen { return }
+    guard let allowed else { throw .token }
+    guard allowed.contains(scope) else { throw .scope(scope) }
   }
 
   /// Lets who sends `authorization` from `address` do what needs `scope`.
@@ -137,14 +180,13 @@ public final class Access: Sendable {
     let address = Self.network(of: address)
     // Before the token is looked at, so that guessing is slow too.
     if let seconds = addressBuckets.take(address) { throw .rate(retryAfterSeconds: seconds) }
-    guard !scopes.isEmpty else { return Client(token: nil, address: address) }
     let words = authorization?.split(separator: " ") ?? []
-    guard words.count == 2, words[0].lowercased() == "bearer" else { throw .token }
-    let token = Tokens.hash(String(words[1]))
-    guard let allowed = scopes[token] else { throw .token }
-    guard allowed.contains(scope) else { throw .scope(scope) }
-    if let seconds = tokenBuckets.take(token) { throw .rate(retryAfterSeconds: seconds) }
-    return Client(token: token, address: address)
+    let isBearer = words.count == 2 && words[0].lowercased() == "bearer"
+    let isOpen = scopes.withLock { $0 == nil }
+    let client = Client(token: isBearer && !isOpen ? Tokens.hash(String(words[1])) : nil, address: address)
+    try check(client, scope)
+    if let token = client.token, let seconds = tokenBuckets.take(token) { throw .rate(retryAfterSeconds: seconds) }
+    return client
   }
 
   /// Charges `client` for `count` transactions. Returns after how many seconds it may go on, nil: at once. What was
@@ -156,16 +198,35 @@ public final class Access: Sendable {
     return byToken.map { max($0, byAddress ?? 0) } ?? byAddress
   }
 
+  /// Over what a stream of events goes.
+  enum StreamProtocol: String, CaseIterable { case sse, grpc }
+
   /// A place among the open streams; it is free again when nobody has it any more.
-  public final class Stream: Sendable {
+  final class Stream: Sendable {
     private let access: Access
     private let client: Client
-    fileprivate init(_ access: Access, _ client: Client) { (self.access, self.client) = (access, client) }
+    private let counted: Counted
+    private let kind: StreamProtocol
+
+    fileprivate init(_ access: Access, _ client: Client, over kind: StreamProtocol) {
+      (self.access, self.client, self.kind) = (access, client, kind)
+      counted = Counted(Meter(label: "hotaru.event.streams", dimensions: [("protocol", kind.rawValue)]))
+    }
     deinit { access.closeStream(client) }
+
+    /// Whether its reader may still read.
+    func check() throws(AccessRefusal) { try access.check(client, .read) }
+
+    /// Its reader is too slow.
+    func countDropped() { Access.dropped(over: kind).increment() }
+  }
+
+  fileprivate static func dropped(over kind: StreamProtocol) -> Counter {
+    Counter(label: "hotaru.event.streams.dropped", dimensions: [("protocol", kind.rawValue)])
   }
 
   /// Opens a stream of events for `client`.
-  public func openStream(_ client: Client) throws(AccessRefusal) -> Stream {
+  func openStream(_ client: Client, over kind: StreamProtocol) throws(AccessRefusal) -> Stream {
     let isOpen = streams.withLock { streams in
       guard streams.all < Self.streamsMax, streams.byClient[client, default: 0] < Self.streamsOfClientMax else {
         return false
@@ -175,7 +236,7 @@ public final class Access: Sendable {
       return true
     }
     if !isOpen { throw .streams }
-    return Stream(self, client)
+    return Stream(self, client, over: kind)
   }
 
   private func closeStream(_ client: Client) {

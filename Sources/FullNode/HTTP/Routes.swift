@@ -343,7 +343,7 @@ public struct Routes: Sendable {
     guard let client = context.client else { preconditionFailure("nobody comes here who was not let in") }
     let stream: Access.Stream
     do throws(AccessRefusal) {
-      stream = try access.openStream(client)
+      stream = try access.openStream(client, over: .sse)
     } catch {
       throw Problem(error)
     }
@@ -354,9 +354,17 @@ public struct Routes: Sendable {
         defer { withExtendedLifetime(stream) {} }
         try await writer.write(ByteBuffer(string: ": \(hub.instance)-\(next - 1)\n\n"))
         reading: while true {
-          switch await hub.events(from: next) {
+          let batch = await hub.events(from: next)
+          do throws(AccessRefusal) {
+            try stream.check()
+          } catch {
+            try await writer.write(ByteBuffer(string: "event: dropped\ndata: {\"reason\":\"token\"}\n\n"))
+            break reading
+          }
+          switch batch {
           case .closed: break reading
           case .tooLate(let oldest):
+            stream.countDropped()
             try await writer.write(
               ByteBuffer(string: "event: dropped\ndata: {\"reason\":\"too slow\",\"oldest\":\(oldest)}\n\n"))
             break reading

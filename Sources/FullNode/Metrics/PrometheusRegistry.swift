@@ -32,7 +32,13 @@ final class PrometheusRegistry: MetricsFactory {
     "http.server.request.duration": "Time from an HTTP request to the end of its answer.",
     "http.server.active_requests": "HTTP requests that are being answered.",
     "hotaru.transactions": "Transactions that were handed in, by what became of them.",
+    "hotaru.http.connections": "Connections of HTTP that are open.",
+    "hotaru.grpc.connections": "Connections of gRPC that are open.",
     "hotaru.grpc.calls": "gRPC calls, by method.",
+    "hotaru.grpc.active_calls": "gRPC calls that are open, by method.",
+    "hotaru.event.streams": "Streams of events that are open, by protocol.",
+    "hotaru.event.streams.dropped":
+      "Streams of events that were ended because their reader was too slow, by protocol.",
   ]
 
   /// The only one, when it is in use.

@@ -72,6 +72,16 @@ public struct SignedTransaction: Sendable {
     }
   }
 
+  /// What the text of a data transaction says of itself when it is a JSON object: where it belongs, and how much it is about.
+  var told: (municipality: String?, amount: Double?) {
+    guard kind == .data, let view = try? RecordView(record.span.bytes) else { return (nil, nil) }
+    let body = unsafe view.body.withUnsafeBytes { unsafe Data($0) }
+    guard body.first == UInt8(ascii: "{"), let told = try? JSONDecoder().decode(Told.self, from: body) else {
+      return (nil, nil)
+    }
+    return (told.municipality, told.amount)
+  }
+
   /// The records that lie one after the other in `bytes`; nil when there is something else.
   public static func records(in bytes: [UInt8]) -> [[UInt8]]? {
     var (records, offset) = ([[UInt8]](), 0)
@@ -100,5 +110,18 @@ public struct SignedTransaction: Sendable {
       for await found in group { if let found { first = min(first ?? found, found) } }
       return first
     }
+  }
+}
+
+/// A member of another type is taken for none.
+private struct Told: Decodable {
+  let municipality: String?
+  let amount: Double?
+
+  enum CodingKeys: CodingKey { case municipality, amount }
+  init(from decoder: any Decoder) throws {
+    let members = try decoder.container(keyedBy: CodingKeys.self)
+    municipality = try? members.decode(String.self, forKey: .municipality)
+    amount = try? members.decode(Double.self, forKey: .amount)
   }
 }

@@ -15,8 +15,10 @@ guard CommandLine.arguments.count == 3, let port = Int(CommandLine.arguments[1])
   exit(2)
 }
 var configuration = Configuration()
-configuration.prepareDatabase { try $0.execute(sql: "PRAGMA synchronous = FULL; PRAGMA cache_size = -8000") }
+configuration.prepareDatabase { try $0.execute(sql: "PRAGMA cache_size = -8000") }
 let pool = try DatabasePool(path: CommandLine.arguments[2], configuration: configuration)
+// With the mode of the journal the library sets NORMAL, which syncs no commit.
+try await pool.writeWithoutTransaction { try $0.execute(sql: "PRAGMA synchronous = FULL") }
 try await pool.write { database in
   try database.execute(
     sql: """
