@@ -93,8 +93,8 @@ class Dashboard(unittest.TestCase):
         # Everybody hears everybody, and says so.
         wait_for("who hears whom", lambda: self.browser.count("#mesh .edge:not(.oneway)") == EDGES, 40)
         self.assertEqual(self.browser.count("#mesh .edge"), EDGES)
-        self.assertEqual(self.browser.run("return [...document.querySelectorAll('#rows tr')].map(row => row.cells[5].innerText)"),
-                         [str(LIGHTS)] * (LIGHTS + 1))
+        wait_for("their word for it", lambda: self.browser.run(
+            "return [...document.querySelectorAll('#rows tr')].map(row => row.cells[5].innerText)") == [str(LIGHTS)] * (LIGHTS + 1), 40)
         self.assertEqual(self.browser.text("#status"), "live")
         loaded = self.browser.run("return performance.getEntriesByType('resource').map(entry => entry.name)")
         self.assertGreaterEqual(len(loaded), 4)

@@ -86,14 +86,14 @@ class Town:
             "--peer", f"127.0.0.1:{self.mesh}", "--no-multicast")
 
     def start_on_small_card(self, number):
-        """With a card that can be written over once and is little larger than the store: full, it is nearly worn."""
+        """With a card that can be written over once and has room for three segments of its store: full, it is worn."""
         home = self.path / f"light{number}"
         self.lights[number].kill()
         self.lights[number].wait()
         with open(home / "hotaru.conf", "a") as configuration:
             configuration.write("store = 4M\ncard-cycles = 1\n")
         self.lights[number] = self.launch(
-            home, "unshare", "--mount", "sh", "-c", f"mount -t tmpfs -o size=4200k none {home}/store && exec {LIGHT} run "
+            home, "unshare", "--mount", "sh", "-c", f"mount -t tmpfs -o size=3300k none {home}/store && exec {LIGHT} run "
             f"--home {home} --listen 127.0.0.1:{self.light_ports[number]} --peer 127.0.0.1:{self.mesh} --no-multicast")
 
     def launch(self, home, *words):

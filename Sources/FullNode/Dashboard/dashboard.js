@@ -82,8 +82,8 @@ function isWorn(node) { return node.card_life != null && node.card_life < WORN; 
 // What is wrong with a node that answers; empty when nothing is
 function complaint(node) {
   if (node.store_condition === 2) return "store cannot be written";
-  if (node.store_condition === 1) return "a write to its store failed";
   if (isWorn(node)) return "card nearly worn";
+  if (node.store_condition === 1) return "a write to its store failed";
   if (node.self) return "";
   if ((node.silent_ms ?? 0) > WEAK_SILENT_MS) return "silent";
   return node.reliability < WEAK_RELIABILITY ? "does little of what it is asked" : "";
