@@ -269,7 +269,10 @@ class Access(unittest.TestCase):
 
             def ending(answer):
                 """What a stream of events says last, and when that was."""
-                lines = [line for line in answer.read().decode().splitlines() if line.strip(":")]
+                begin, lines = time.monotonic(), []
+                for line in answer:
+                    self.assertLess(time.monotonic() - begin, 10, "it goes on")
+                    lines += [line.decode().strip()] if line.strip(b":\n") else []
                 return lines[-2:], time.monotonic()
 
             self.assertEqual(status(None), 404)

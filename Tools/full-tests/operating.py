@@ -198,10 +198,7 @@ class Describing(unittest.TestCase):
                 call.cancel()
             client.channel.close()
         # Who reads events and has gone is noticed at the next write, at the latest after 15 s.
-        try:
-            wait_for("nobody", lambda: event_streams() == (0, 0), 40)
-        except AssertionError:
-            raise AssertionError(event_streams())
+        wait_for("nobody", lambda: event_streams() == (0, 0), 40)
         wait_for("no connections", lambda: figures()["hotaru_http_connections"] == 1, 5)
         now = figures()
         self.assertEqual(now['hotaru_grpc_active_calls{method="Subscribe"}'], 0)

@@ -77,7 +77,12 @@ struct TransactionService: Hotaru_V1_TransactionService.ServiceProtocol {
       var next = hub.position(after: wish.lastEventID.isEmpty ? nil : wish.lastEventID)
       try await writer.write(.with { $0.id = "\(hub.instance)-\(next - 1)" })
       while true {
-        let batch = await hub.events(from: next)
+        let from = next
+        let batch = await withRPCCancellationHandler {
+          await hub.events(from: from)
+        } onCancelRPC: {
+          hub.wake()
+        }
         do throws(AccessRefusal) {
           try stream.check()
         } catch {
@@ -91,7 +96,7 @@ struct TransactionService: Hotaru_V1_TransactionService.ServiceProtocol {
             code: .outOfRange, message: "too slow: the oldest event that is kept is \(hub.instance)-\(oldest)")
         case .events(let from, let events):
           // Without this a reader that has gone would be waited for as long as nothing happens that it wants.
-          try Task.checkCancellation()
+          if context.cancellation.isCancelled { throw CancellationError() }
           for (offset, event) in events.enumerated() where filter.passes(event) {
             try await writer.write(
               .with {
