@@ -2,7 +2,7 @@
 # each can be run by hand too. Products land in out/, intermediate files in .build/; git ignores both.
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap light full full-apps protos full-tests demo demo-full bench-full test test-long bench lint board boards mixed-mesh mixed-mesh-large netlab fuzz kill-rounds power-cuts sim sim-null sweep sim-mutants clean
+.PHONY: help bootstrap light full full-apps protos full-tests demo demo-full bench-full test test-long bench lint board boards mixed-mesh mixed-mesh-large netlab fuzz kill-rounds power-cuts sim sim-null sweep scale sim-mutants clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-22s %s\n", $$1 ($$1 == "board" ? " BOARD=..." : ""), $$2 }' $(MAKEFILE_LIST)
@@ -95,6 +95,10 @@ sim-null: ## The same without encryption, for long runs: .build/null-cipher/rele
 
 sweep: sim ## Simulate small towns in which everything breaks (SEEDS=1..100, JOBS=2)
 	.build/release/hotaru-sim sweep --seeds $(or $(SEEDS),1..100) --jobs $(or $(JOBS),2)
+
+scale: sim-null ## Measure how costs grow with the town, and draw it: Tools/Simulator/SCALE.md (long)
+	@Tools/bootstrap plots
+	@Tools/Simulator/scale/run
 
 sim-mutants: ## Break the node on purpose and see that the simulator notices (long); MUTANT=... for one
 	@Tools/Simulator/mutants/run $(MUTANT)

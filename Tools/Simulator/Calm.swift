@@ -22,7 +22,7 @@ extension Town {
   }
 
   /// A node that does not know all that it hears, or not the same as others; nil when there is none.
-  private func divergence() -> (node: Int, text: String)? {
+  func divergence() -> (node: Int, text: String)? {
     var digests: [(digest: UInt64, node: Int)] = []
     for number in simulation.nodes.indices where simulation.nodes[number].isOn && !isHostile(number) {
       let near = simulation.nodes.indices.filter {

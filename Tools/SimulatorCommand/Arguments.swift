@@ -21,6 +21,7 @@ struct Options {
   var seeds: ClosedRange<UInt64>?
   var jobs = 1
   var from = 0.0
+  var lostShare = 0.1
   var isJSON = false
   var wantsLog = false
   var wantsHelp = false
@@ -52,6 +53,7 @@ struct Options {
       case "--faster": faster = try number(word, { Int($0) }, { (1...1_000).contains($0) })
       case "--jobs": jobs = try number(word, { Int($0) }, { (1...64).contains($0) })
       case "--from": from = try number(word, { Double($0) }, { $0 >= 0 })
+      case "--lost": lostShare = try number(word, { Double($0) }, { (0...0.5).contains($0) })
       case "--set": lines.append(try value(word))
       case "--without":
         for name in try value(word).split(separator: ",") {

@@ -12,6 +12,7 @@ let help = """
     run SCENARIO      one run; SCENARIO is a name or a path
     sweep             a small variant of some scenario for each of --seeds A..B
     replay            a sweep's run with --seed again (or SCENARIO's), and what happened around the failure
+    measure SCENARIO  what a town costs at rest, for each stored byte, and after losing --lost of its nodes, as JSON
     shrink            looks for a smaller run that fails in the same way
 
     --seed S          from which all chance comes (1)
@@ -23,6 +24,7 @@ let help = """
     --seeds A..B      which seeds to sweep
     --jobs J          processes at the same time (1)
     --log             prints everything that happens, --from SECONDS on
+    --lost SHARE      share of the nodes that measure takes away at once (0.1)
     --json            figures for programs
     --scenarios DIR   where scenarios are (Tools/Simulator/scenarios)
 
@@ -40,6 +42,7 @@ func command(_ words: [String]) throws -> Int32 {
   let commands: [String: (Set<String>, (Options) throws -> Int32)] = [
     "run": (common.union(["--json", "--log", "--from"]), { try run($0, isReplay: false) }),
     "replay": (common.union(["--json", "--log", "--from"]), { try run($0, isReplay: true) }),
+    "measure": (common.union(["--lost"]), { try measure($0) }),
     "sweep": (["--scenarios", "--seeds", "--jobs", "--json"], { try sweep($0) }),
     "shrink": (common, { try shrink($0) }),
   ]
@@ -49,7 +52,7 @@ func command(_ words: [String]) throws -> Int32 {
     print(help)
     return 0
   }
-  if name == "run", options.scenario == nil { throw Usage("which SCENARIO? hotaru-sim --help") }
+  if name == "run" || name == "measure", options.scenario == nil { throw Usage("which SCENARIO? hotaru-sim --help") }
   return try body(options)
 }
 
