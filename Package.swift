@@ -143,7 +143,8 @@ let package = Package(
       name: "FlashEmulator", dependencies: ["Wire", "Store"], path: "Tools/FlashEmulator", swiftSettings: core),
     .target(
       name: "Simulator", dependencies: ["Wire", "Identity", "Store", "Mesh", "Node", "FlashEmulator"],
-      path: "Tools/Simulator", exclude: ["README.md", "SCALE.md", "check", "scale", "scenarios", "mutants"], swiftSettings: ordinary),
+      path: "Tools/Simulator", exclude: ["README.md", "SCALE.md", "check", "scale", "scenarios", "mutants"],
+      swiftSettings: ordinary),
     .executableTarget(
       name: "hotaru-sim", dependencies: ["Wire", "Identity", "Simulator"], path: "Tools/SimulatorCommand",
       swiftSettings: ordinary),

@@ -179,7 +179,8 @@ public struct Mesh: ~Copyable {
   /// Bytes that a mesh with `members` members reserves, without its queue.
   public static func byteCount(members: Int) -> Int {
     MemberTable.byteCount(members) + Table<Route>.byteCount(members) + MemberTable.recordBytesMax
-      + Table<MeshEvent>.byteCount(32) + Refused.byteCount + Table<ConfiguredPeer>.byteCount(Limits.configuredPeersMax)
+      + Table<MeshEvent>.byteCount(32) + Refused.byteCount
+      + Table<ConfiguredPeer>.byteCount(Limits.configuredPeersMax)
       + FlowTable.byteCount(members: members) + AllowanceTable.byteCount(members: members)
   }
 

@@ -89,7 +89,8 @@ public final class Measurement {
   /// Bytes that were sent since `begin` beyond what nodes send anyhow, of those that run.
   private func extraBytes(since begin: Instant, _ before: Double) -> Double {
     let nodes = simulation.nodes.count { $0.isOn }
-    return max(0, sentBytes() - before - cost.idleBytesPerNodeSecond * Double(nodes) * seconds(simulation.now - begin))
+    return max(
+      0, sentBytes() - before - cost.idleBytesPerNodeSecond * Double(nodes) * seconds(simulation.now - begin))
   }
 
   // MARK: Storing
@@ -153,7 +154,11 @@ public final class Measurement {
       let left = town.shards(of: row).nonzeroBitCount
       guard left < shards[row] else { continue }
       cost.hurtBundles += 1
-      if left < Int(town.ledger.bundles[row].redundancy.dataShards) { cost.lostBundles += 1 } else { open.append(row) }
+      if left < Int(town.ledger.bundles[row].redundancy.dataShards) {
+        cost.lostBundles += 1
+      } else {
+        open.append(row)
+      }
     }
     while simulation.now - begin < .seconds(3_600) {
       open.removeAll { town.shards(of: $0).nonzeroBitCount >= shards[$0] }

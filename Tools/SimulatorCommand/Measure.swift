@@ -17,7 +17,8 @@ func measure(_ options: Options) throws -> Int32 {
     time.map { $0.microseconds > 1 << 60 ? "null" : "\(rounded(Double($0.microseconds) / 1e6, 1_000))" } ?? "null"
   }
   func spread(_ share: Double) -> String {
-    cost.spread.isEmpty ? "null" : seconds(cost.spread[min(cost.spread.count - 1, Int(Double(cost.spread.count) * share))])
+    cost.spread.isEmpty
+      ? "null" : seconds(cost.spread[min(cost.spread.count - 1, Int(Double(cost.spread.count) * share))])
   }
   let hours = Double(measurement.town.simulation.now.microseconds) / 3.6e9 * Double(scenario.nodes)
   let fields: [(String, String)] = [

@@ -52,7 +52,9 @@ func command(_ words: [String]) throws -> Int32 {
     print(help)
     return 0
   }
-  if name == "run" || name == "measure", options.scenario == nil { throw Usage("which SCENARIO? hotaru-sim --help") }
+  if name == "run" || name == "measure", options.scenario == nil {
+    throw Usage("which SCENARIO? hotaru-sim --help")
+  }
   return try body(options)
 }
 

@@ -48,9 +48,9 @@ def make_certificate(folder):
 
 class Town:
     """A full node and light nodes in a temporary folder. `options` are those of `hotaru-full run`; `places` are what the
-    light nodes say of where they are, the first ones of them."""
+    light nodes say of where they are, the first ones of them; `setting` is a line for the configuration of each."""
 
-    def __init__(self, lights, *options, places=()):
+    def __init__(self, lights, *options, places=(), setting=None):
         self.folder = tempfile.TemporaryDirectory(prefix="hotaru-full-")
         self.path = pathlib.Path(self.folder.name)
         self.home, self.http, self.grpc, self.mesh = self.path / "full", free_port(), free_port(), free_port()
@@ -62,9 +62,9 @@ class Town:
         self.full, self.lights, self.light_ports = None, [], [free_port() for _ in range(lights)]
         for number in range(lights):
             light("init", "--home", self.path / f"light{number}")
-            if number < len(places):
-                with open(self.path / f"light{number}/hotaru.conf", "a") as configuration:
-                    configuration.write(f"place = {places[number]}\n")
+            lines = [f"place = {place}" for place in places[number:number + 1]] + ([setting] if setting else [])
+            with open(self.path / f"light{number}/hotaru.conf", "a") as configuration:
+                configuration.writelines(line + "\n" for line in lines)
             self.lights.append(None)
             self.start_light(number)
         self.start(*options)
