@@ -154,11 +154,11 @@ extension Mesh {
       census.mates += isSeated ? 1 : -1
       census.guests += isSeated ? -1 : 1
       census.prefixes ^= members[row].id.prefix
-      if isSeated { happened(.becameMate(row)) }
-      // A new mate is to be reached, and was told of no ways as a guest; who is none any more has a newer record, and whoever
-      // lacks that keeps a seat for it.
-      routes[row].isNews = true
-      tellRoutes(at: now + Limits.routesAfter)
+      if isSeated {
+        happened(.becameMate(row))
+        // A guest was told of no ways.
+        tellRoutes(at: now + Limits.routesAfter)
+      }
       // It is told at once: the next probe may be far away.
       if isScarce { tellFlags(to: row, at: now) }
     }
