@@ -154,11 +154,7 @@ extension Mesh {
       census.mates += isSeated ? 1 : -1
       census.guests += isSeated ? -1 : 1
       census.prefixes ^= members[row].id.prefix
-      if isSeated {
-        happened(.becameMate(row))
-        // A guest was told of no ways.
-        tellRoutes(at: now + Limits.routesAfter)
-      }
+      if isSeated { happened(.becameMate(row)) }
       // It is told at once: the next probe may be far away.
       if isScarce { tellFlags(to: row, at: now) }
     }
@@ -284,6 +280,12 @@ extension Mesh {
     repeatRelays(through: row)
     endSession(row)
     changeState(row, to: .left, at: now)
+  }
+
+  /// Whether others are told of the way to a member: to mates, and to the first of each other cell. Guests come and go,
+  /// and each knows others.
+  func isToBeTold(_ row: Int) -> Bool {
+    members[row].isSeated || isContact(row)
   }
 
   /// Tells member `index` of a contact, a different one each time: it may have none in that cell, or no mate.

@@ -225,15 +225,13 @@ extension Mesh {
     tellRoutes(at: now + Limits.routesAfter)
   }
 
-  /// Tells neighbours what has changed, and new ones everything: of the ways to the nodes of this cell, and who may have
-  /// room for these. Guests come and go; of those pings tell, and who loses the way to one hears that when it takes it.
+  /// Tells neighbours what has changed, and new ones everything.
   mutating func announceRoutes(at now: Instant) {
     guard now >= routesAt else { return }
     routesAt = .never
     var hasNews = false
     for row in 0..<members.count where routes[row].isNews { hasNews = true }
     for neighbour in 0..<members.count where members[neighbour].isNeighbour {
-      guard members[neighbour].cell == cell.number || members[neighbour].cell == 0 else { continue }
       // Without a session it hears of all of them when it has one again.
       guard members[neighbour].hasSession else {
         members[neighbour].isToldRoutes = members[neighbour].isToldRoutes || hasNews
@@ -250,7 +248,7 @@ extension Mesh {
       // Not the way to the neighbour itself, nor one through it.
       for row in 0..<members.count where row != neighbour && Int(routes[row].nextHop) != neighbour {
         guard routes[row].isNews || isNew && routes[row].feasibleAge != .none else { continue }
-        guard routes[row].isTold || members[row].isSeated else { continue }
+        guard routes[row].isTold || isToBeTold(row), isOfUse(row, to: neighbour) else { continue }
         if entries.remaining == 0 { sendRoutes(&entries, to: neighbour) }
         routeEntry(row).emit(into: &entries)
       }
@@ -258,8 +256,14 @@ extension Mesh {
     }
     for row in 0..<members.count where routes[row].isNews {
       routes[row].isNews = false
-      if members[row].isSeated { routes[row].isTold = true }
+      if isToBeTold(row) { routes[row].isTold = true }
     }
+  }
+
+  /// Whether a neighbour has room for the way to a member: who is of another cell has none for the nodes of this one.
+  private func isOfUse(_ row: Int, to neighbour: Int) -> Bool {
+    let other = members[neighbour].cell
+    return other == cell.number || other == 0 || members[row].cell != cell.number
   }
 
   /// Neighbour `row` has not heard what it was to hear: it is told everything again.
