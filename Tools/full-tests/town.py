@@ -67,8 +67,12 @@ class Town:
                 configuration.writelines(line + "\n" for line in lines)
             self.lights.append(None)
             self.start_light(number)
-        self.start(*options)
-        wait_for("members", lambda: self.alive() == lights)
+        try:
+            self.start(*options)
+            wait_for("members", lambda: self.alive() == lights)
+        except BaseException:
+            self.__exit__()
+            raise
 
     def __enter__(self):
         return self
