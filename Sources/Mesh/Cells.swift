@@ -24,6 +24,11 @@ struct Cell: BitwiseCopyable {
   var refusedAt = Instant.zero
   /// When all this is looked at again.
   var lookAt = Instant.zero
+  /// Bytes of the numbers of cells where somebody was known at the last look, when somebody is asked for a contact of
+  /// another one, and after which pause once more.
+  var knownBytes = 0
+  var contactsAt = Instant.zero
+  var contactsPause = Limits.contactsAskedAfter
 }
 
 /// Records that were told and for which there was no room: they are not asked for again before something may have
@@ -115,6 +120,12 @@ extension Mesh {
     return earlier < count
   }
 
+  /// Whether member `row` has said that it knows no mate.
+  private func isAlone(_ row: Int) -> Bool {
+    let prefix = members[row].id.prefix
+    return members[row].membersDigest == UInt32(truncatingIfNeeded: prefix ^ prefix >> 32)
+  }
+
   /// Order in a cell: the lower the sooner.
   private func order(of row: Int) -> UInt64 {
     Self.order(members[row].id.prefix, isSettled: members[row].flags & PingFrame.isSettled != 0)
@@ -155,6 +166,10 @@ extension Mesh {
       census.guests += isSeated ? -1 : 1
       census.prefixes ^= members[row].id.prefix
       if isSeated { happened(.becameMate(row)) }
+      // A new mate is to be reached, and was told of no ways as a guest; who is none any more has a newer record, and whoever
+      // lacks that keeps a seat for it.
+      routes[row].isNews = true
+      tellRoutes(at: now + Limits.routesAfter)
       // It is told at once: the next probe may be far away.
       if isScarce { tellFlags(to: row, at: now) }
     }
@@ -210,13 +225,14 @@ extension Mesh {
     // Where there are more cells than rows for guests, contacts would take turns for ever: each is a handshake and news
     // of ways for everybody.
     let isMate = cell == self.cell.number
-    guard
-      !members.isFull || members.oldestGone(at: now) != nil || dispensableGuest(isForMate: isMate, at: now) != nil
-    else { return false }
+    guard hasRoom(isForMate: isMate, at: now) else { return false }
     guard isMate else { return members.count { $0.isForeign && $0.cell == cell } < contactsMax }
     var last: UInt64 = 0
     for row in 0..<members.count where members[row].isSeated { last = max(last, order(of: row)) }
     return members.count { $0.isSeated } < seatsMax || Self.order(id.prefix, isSettled: false) < last
+  }
+  private func hasRoom(isForMate: Bool, at now: Instant) -> Bool {
+    !members.isFull || members.oldestGone(at: now) != nil || dispensableGuest(isForMate: isForMate, at: now) != nil
   }
   /// Members of one other cell that are looked for: one when rows are scarce.
   private var contactsMax: Int { members.isFull ? 1 : Limits.contactsPerCell }
@@ -282,18 +298,63 @@ extension Mesh {
     changeState(row, to: .left, at: now)
   }
 
-  /// Whether others are told of the way to a member: to mates, and to the first of each other cell. Guests come and go,
-  /// and each knows others.
-  func isToBeTold(_ row: Int) -> Bool {
-    members[row].isSeated || isContact(row)
+  // MARK: Contacts
+
+  /// Asks somebody, each time another one, for a contact of a cell in which this node knows nobody. Whether there is one it
+  /// cannot know, so it asks more and more seldom, and soon again when it has lost one.
+  private mutating func askForContact(at now: Instant) {
+    var numbers = ByteWriter(scratch.mutableBytes(at: 0, count: Limits.contactCellsMax * 4))
+    // Without mates somebody of the own cell is looked for as well; and in another one somebody who has mates.
+    if mateCount > 0 { numbers.u32(cell.number) }
+    for row in 0..<members.count where numbers.remaining > 0 && isContact(row) && !isAlone(row) {
+      numbers.u32(members[row].cell)
+    }
+    let known = numbers.written
+    if known.byteCount < cell.knownBytes {
+      cell.contactsPause = min(cell.contactsPause, Limits.contactsLostAfter)
+      cell.contactsAt = min(cell.contactsAt, now + cell.contactsPause)
+    }
+    cell.knownBytes = known.byteCount
+    guard now >= cell.contactsAt, hasRoom(isForMate: false, at: now), let row = nextToAsk(),
+      takeBackground(known.byteCount, at: now)
+    else { return }
+    cell.contactsAt = now + pacing.stretched(cell.contactsPause)
+    let isLooking = cell.restlessSince != .never && !isSmall
+    cell.contactsPause =
+      isLooking ? Limits.contactsAskedAfter : min(cell.contactsPause * 2, Limits.contactsAskedAtLeast)
+    send(.wantContact, contentBytes: known.byteCount, to: row) { $0.bytes(known) }
   }
 
-  /// Tells member `index` of a contact, a different one each time: it may have none in that cell, or no mate.
-  mutating func tellContact(to index: Int) {
+  /// The next member that can be asked: a mate, or anybody while there is none.
+  private mutating func nextToAsk() -> Int? {
     for _ in 0..<members.count {
       gossipCursor = (gossipCursor + 1) % members.count
-      if isContact(gossipCursor) { return tell(index, about: gossipCursor) }
+      let other = members[gossipCursor]
+      guard other.isAlive, other.hasSession, other.isMate || mateCount == 0 else { continue }
+      return gossipCursor
     }
+    return nil
+  }
+
+  /// Member `index` knows nobody but in these cells: it is told of somebody in another one, a different one each time.
+  public mutating func receiveWantContact(_ content: RawSpan, from index: Int, at now: Instant) {
+    guard content.byteCount % 4 == 0, content.byteCount <= Limits.contactCellsMax * 4 else {
+      counters.malformed += 1
+      return
+    }
+    for _ in 0..<members.count {
+      gossipCursor = (gossipCursor + 1) % members.count
+      let row = gossipCursor
+      guard row != index, members[row].isMate || members[row].isForeign, !isAlone(row) else { continue }
+      guard !hasCell(members[row].cell, content) else { continue }
+      if takeBackground(Limits.nodeRecordBytes, at: now) { tell(index, about: row) }
+      return
+    }
+  }
+  private func hasCell(_ number: UInt32, _ numbers: RawSpan) -> Bool {
+    var reader = ByteReader(numbers)
+    while let other = try? reader.u32() { if other == number { return true } }
+    return false
   }
 
   // MARK: Choosing
@@ -303,6 +364,7 @@ extension Mesh {
     guard now >= cell.lookAt else { return }
     cell.lookAt = now + Limits.heartbeat * (cell.isSettled && cell.restlessSince == .never ? 4 : 1)
     seat(at: now)
+    askForContact(at: now)
     guard let next = nextCell(at: now) else {
       cell.restlessSince = .never
       if cell.quietSince == .never { cell.quietSince = now }
@@ -314,18 +376,37 @@ extension Mesh {
       return
     }
     cell.quietSince = .never
-    if cell.restlessSince == .never { cell.restlessSince = now }
+    if cell.restlessSince == .never {
+      cell.restlessSince = now
+      cell.contactsAt = min(cell.contactsAt, now)
+    }
     // Not all in the same second: who goes later sees where the others are.
-    let spread = Interval(microseconds: selfID.prefix % Limits.heartbeat.microseconds)
-    if now - cell.restlessSince >= Limits.cellPatience + spread { happened(.wantsCell(next)) }
+    let patience = patience(for: next)
+    let spread = Interval(microseconds: selfID.prefix % (isSmall ? patience : Limits.heartbeat).microseconds)
+    if now - cell.restlessSince >= patience + spread { happened(.wantsCell(next)) }
+  }
+
+  /// How long this node wants to be in cell `number` before it moves there.
+  private func patience(for number: UInt32) -> Interval {
+    for row in 0..<members.count where members[row].isForeign && members[row].cell == number {
+      return isSmall ? Limits.cellMerges : Limits.cellPatience
+    }
+    // There may be one with room of which it has not heard yet.
+    return Limits.cellPatience * 3
+  }
+
+  /// Whether the own cell has settled and is too small for its shards, those included who may come back.
+  private var isSmall: Bool {
+    cell.isSettled && mateCount > 0 && census.meant + 1 < min(Limits.cellNodesMin, seatsMax / 2 + 1)
   }
 
   /// Where this node would rather be; nil when it stays.
   private func nextCell(at now: Instant) -> UInt32? {
     let own = Self.order(selfID.prefix, isSettled: cell.isSettled)
-    var (mates, before, refusals) = (0, 0, 0)
+    var (mates, before, refusals, known) = (0, 0, 0, 0)
     for row in 0..<members.count where members[row].cell == cell.number {
       let member = members[row]
+      known += 1
       let saysGuest = member.flags & PingFrame.isGuest != 0
       if saysGuest, now - member.heardAt < Limits.cellSettles { refusals += 1 }
       if !saysGuest, member.isMate { mates += 1 }
@@ -336,13 +417,15 @@ extension Mesh {
     // Who refuses has seats for others who all come before this node: a few of them tell enough, and are not asked again.
     let isRefused = cell.refusalCount >= Limits.refusalsEnough && now - cell.refusedAt < Limits.refusedFor
     let isWithoutSeat = before >= seatsMax || refusals > mates || isRefused
-    guard isWithoutSeat || mates == 0 else { return nil }
+    guard isWithoutSeat || mates == 0 || isSmall else { return nil }
     var best: Int?
     for row in 0..<members.count where members[row].isForeign && members[row].cell != cell.number {
       let member = members[row]
       let isSettled = member.flags & PingFrame.isSettled != 0
-      // Who is alone goes where others have settled; of two who are both alone the one with the higher number goes.
-      let isBetter = member.cell < cell.number ? isSettled || !cell.isSettled : isSettled && !cell.isSettled
+      // Who is alone goes where others have settled; of two who are both alone the one with the higher number goes. Who has
+      // settled waits for mates that it knows.
+      let isLonelier = !cell.isSettled || known == 0 && !isAlone(row)
+      let isBetter = member.cell < cell.number ? isSettled || !cell.isSettled : isSettled && isLonelier
       guard member.cell != 0, isWithoutSeat || isBetter, !isKnownFull(member.cell) else { continue }
       if let other = best {
         let (there, here) = (hops(to: other), hops(to: row))

@@ -339,6 +339,9 @@ extension Mesh {
       if record.sequence.epoch < member.epoch, member.isAlive, now - member.heardAt < .milliseconds(1_500) {
         return
       }
+    } else if body.cell != cell.number, !isWelcome(record.author, of: body.cell, at: now) {
+      // Who is nobody's neighbour but this cell's is to be heard by somebody; by all of the cell it is a storm.
+      guard drawIndex() % UInt32(1 + mateCount) == 0 else { return }
     }
     guard takeHello() else { return }
     guard network.isSigned(record) else {

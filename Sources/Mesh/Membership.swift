@@ -486,6 +486,9 @@ extension Mesh {
       let isProbed =
         probe.member == member && probe.stage > 1 && members[member].straightAt < probe.startedAt
         && members[member].hasSession
+      // Where it is reached through others nothing says whether it has keys for this node any more: who had no row left
+      // for it cannot say goodbye so.
+      if isProbed, members[member].path.isRelayed { knock(member, isThroughOthers: true, at: now) }
       if isProbed || members[member].suspectUntil != .never { miss(member) }
       showsLife(member, at: now)
     default:
@@ -509,18 +512,9 @@ extension Mesh {
 
   /// Tells mate `index`, when it knows others than this node does, of one of them, a different one each time.
   private mutating func tellWhoIsThere(to index: Int, at now: Instant) {
-    guard members[index].hasSession else { return }
-    guard members[index].isSeated, members[index].membersDigest != membersDigest else {
-      // Who has been here for long has heard of the contacts that there are.
-      let isKnownWell =
-        members[index].flags & PingFrame.isSettled != 0 && now - members[index].stateSince >= Limits.restlessFor
-      let turns: UInt32 = cell.isSettled && isKnownWell && now >= restlessUntil ? 256 : 4
-      if pingNumber % turns == 0, foreignCount > 0, takeBackground(Limits.nodeRecordBytes, at: now) {
-        tellContact(to: index)
-      }
-      return
-    }
-    guard takeBackground(Limits.nodeRecordBytes, at: now) else { return }
+    guard members[index].hasSession, members[index].isSeated, members[index].membersDigest != membersDigest,
+      takeBackground(Limits.nodeRecordBytes, at: now)
+    else { return }
     // One of the two lacks somebody, or the way there.
     if members[index].isNeighbour, !isCrowded, foreignCount == 0 { tellAgain(index, at: now) }
     var row = Int(members[index].lastTold)

@@ -248,7 +248,8 @@ extension Mesh {
       // Not the way to the neighbour itself, nor one through it.
       for row in 0..<members.count where row != neighbour && Int(routes[row].nextHop) != neighbour {
         guard routes[row].isNews || isNew && routes[row].feasibleAge != .none else { continue }
-        guard routes[row].isTold || isToBeTold(row), isOfUse(row, to: neighbour) else { continue }
+        let isWanted = routes[row].isNews && now < routes[row].isWantedUntil
+        guard isWanted || isOfUse(row, to: neighbour) else { continue }
         if entries.remaining == 0 { sendRoutes(&entries, to: neighbour) }
         routeEntry(row).emit(into: &entries)
       }
@@ -256,14 +257,16 @@ extension Mesh {
     }
     for row in 0..<members.count where routes[row].isNews {
       routes[row].isNews = false
-      if isToBeTold(row) { routes[row].isTold = true }
+      if members[row].isSeated { routes[row].isTold = true }
     }
   }
 
-  /// Whether a neighbour has room for the way to a member: who is of another cell has none for the nodes of this one.
+  /// Whether a neighbour is told of the way to a member unasked: when both are of one cell. Guests come and go, and would be
+  /// news for a whole cell, where hardly anybody has room for them.
   private func isOfUse(_ row: Int, to neighbour: Int) -> Bool {
     let other = members[neighbour].cell
-    return other == cell.number || other == 0 || members[row].cell != cell.number
+    guard other == cell.number || other == 0 else { return members[row].cell == other }
+    return members[row].isSeated || routes[row].isTold
   }
 
   /// Neighbour `row` has not heard what it was to hear: it is told everything again.

@@ -25,7 +25,7 @@ extension FrameType {
   var priority: Priority {
     switch self {
     case .ping, .acknowledge, .pingRequest, .pingAnswer, .suspect, .member, .acceptShard: .control
-    case .relayed, .routes, .wantRoute, .close, .failed: .control
+    case .relayed, .routes, .wantRoute, .wantContact, .close, .failed: .control
     case .offerShard, .wantLeaves, .receipt, .wantShard, .find, .found, .listHoldings, .holdings: .repair
     case .leaf: .bulk
     default: .dag

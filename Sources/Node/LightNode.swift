@@ -280,6 +280,7 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
     case .relayed: mesh.receiveRelayed(frame.content, from: member, at: now)
     case .routes: mesh.receiveRoutes(frame.content, from: member, at: now)
     case .wantRoute: mesh.receiveWantRoute(frame.content, from: member, at: now)
+    case .wantContact: mesh.receiveWantContact(frame.content, from: member, at: now)
     case .ping, .acknowledge:
       mesh.selfPing.digest = ring.frontierDigest()
       mesh.receivePing(frame.content, from: member, isAnswer: frame.type == .acknowledge, at: now)

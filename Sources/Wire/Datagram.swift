@@ -284,6 +284,8 @@ public struct CookieView: ~Escapable {
   public static let wantVitals = FrameType(code: 32)
   /// `VitalsFrame`.
   public static let vitals = FrameType(code: 33)
+  /// Numbers u32 of the cells in which the sender knows somebody: who is in another one?
+  public static let wantContact = FrameType(code: 34)
 }
 
 /// Walks the frames of a datagram.

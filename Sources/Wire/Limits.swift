@@ -92,10 +92,23 @@ public enum Limits {
   public static let guestTry = Interval.seconds(3)
   /// Members of one other cell that a node looks for while it has rows.
   public static let contactsPerCell = 2
+  /// Cells that a question for a contact names, the first ones: more than rows for guests.
+  public static let contactCellsMax = 32
+  /// When a node first asks for a contact of a cell in which it knows nobody,
+  public static let contactsAskedAfter = Interval.seconds(1)
+  /// when again after it has lost one, so that those who need one as much take turns in no hurry,
+  public static let contactsLostAfter = Interval.seconds(8)
+  /// and how seldom at most, when nobody knows one.
+  public static let contactsAskedAtLeast = Interval.seconds(64)
   /// How long a record for which there was no room is not asked for again.
   public static let refusedFor = Interval.seconds(30)
   /// How long a node that has no seat in its cell waits before it moves: others may move first.
   public static let cellPatience = Interval.seconds(3)
+  /// A settled cell of fewer nodes, which cannot hold a bundle's shards one each, or is about to, goes over to one with a
+  /// lower number when that has room,
+  public static let cellNodesMin = 8
+  /// but not at once: its nodes may be about to come back, and go one after the other.
+  public static let cellMerges = Interval.seconds(60)
   /// So many nodes that have no seat for a newcomer send it away; one could be wrong.
   public static let refusalsEnough = 3
   /// How long a node is in its cell before it stays there whoever comes.

@@ -125,7 +125,7 @@ import Wire
           }
         }
       }
-      rig.run(for: .milliseconds(10))
+      rig.run(for: .milliseconds(5))
     }
     #expect(rig.nodes[0].mesh.counters.relayFull > 0, "the relay was overrun")
     rig.run(for: .seconds(5))

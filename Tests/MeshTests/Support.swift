@@ -241,6 +241,7 @@ final class MeshNode {
       case .relayed: mesh.receiveRelayed(frame.content, from: member, at: now)
       case .routes: mesh.receiveRoutes(frame.content, from: member, at: now)
       case .wantRoute: mesh.receiveWantRoute(frame.content, from: member, at: now)
+      case .wantContact: mesh.receiveWantContact(frame.content, from: member, at: now)
       case .ping: mesh.receivePing(frame.content, from: member, isAnswer: false, at: now)
       case .acknowledge: mesh.receivePing(frame.content, from: member, isAnswer: true, at: now)
       case .member: mesh.receiveMember(frame.content, from: member, at: now)

@@ -68,7 +68,8 @@ func found(_ lines: String = "", after seconds: UInt64 = 90, _ tamper: @escaping
     let checker = try found { town in
       let row = 0
       let holders = town.ledger.bundles[row].receipts.map { Int($0.node) }
-      let stranger = town.simulation.nodes.indices.first { !holders.contains($0) } ?? 0
+      let stranger =
+        town.simulation.nodes.indices.first { !holders.contains($0) && town.holdings(of: $0)[row] == nil } ?? 0
       town.ledger.bundles[row].receipts[0].node = Int32(stranger)
     }
     #expect(checker == .receipts)
