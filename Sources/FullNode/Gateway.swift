@@ -167,23 +167,37 @@ public final class Gateway: Service {
       logger.warning("the store takes nothing", metadata: ["error": "\(error)"])
       throw SubmitRefusal.storage
     }
-    try await hand(in: transactions, areNew: areNew)
-    return transactions.map { $0.id }
-  }
-
-  private func hand(in transactions: [SignedTransaction], areNew: [Bool]) async throws {
-    var toSubmit: [SignedTransaction] = []
+    // One that was handed in before is done with, or on its way; what a failure left is handed in again.
+    var left: [SignedTransaction] = []
     for (transaction, isNew) in zip(transactions, areNew) {
-      // One that was handed in before is done with, or on its way; what a failure left is handed in again.
       if !isNew {
         if state.withLock({ $0.open[transaction.id] }) == true { continue }
         if try await store.transaction(transaction.id)?.bundle != nil { continue }
       }
-      let isMine = state.withLock { $0.open.updateValue(false, forKey: transaction.id) == nil }
-      if isMine { toSubmit.append(transaction) } else { throw SubmitRefusal.unknown(.busy) }
+      left.append(transaction)
+    }
+    if let failure = await hand(in: left) { throw SubmitRefusal.unknown(failure) }
+    events.publish(left.map { Self.event($0) })
+    return transactions.map { $0.id }
+  }
+
+  /// Hands to the node what is not on its way. Returns why one of them is not accepted, nil when all are.
+  private func hand(in transactions: [SignedTransaction]) async -> FailureReason? {
+    var (toSubmit, failure): ([SignedTransaction], FailureReason?) = ([], nil)
+    var seen: Set<Digest> = []
+    state.withLock { state in
+      for transaction in transactions where seen.insert(transaction.id).inserted {
+        switch state.open[transaction.id] {
+        case nil:
+          state.open[transaction.id] = false
+          toSubmit.append(transaction)
+        // Somebody else is handing it in.
+        case false?: failure = .busy
+        case true?: break
+        }
+      }
     }
     let reasons = await submissions.submit(toSubmit.map { $0.record })
-    var failure: FailureReason?
     state.withLock { state in
       for (transaction, reason) in zip(toSubmit, reasons) {
         if let reason {
@@ -194,8 +208,7 @@ public final class Gateway: Service {
         }
       }
     }
-    if let failure { throw SubmitRefusal.unknown(failure) }
-    events.publish(toSubmit.map { Self.event($0) })
+    return failure
   }
 
   private static func event(_ transaction: SignedTransaction, state: String = "accepted") -> Event {

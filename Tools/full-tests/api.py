@@ -6,6 +6,7 @@ import pathlib
 import queue
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
 
@@ -62,6 +63,30 @@ class Submitting(unittest.TestCase):
             before = page["next_before"] and f"&before={page['next_before']}"
         self.assertEqual(len(pages), len(set(pages)))
         self.assertLessEqual({entry["id"] for entry in signed}, set(pages))
+
+    def test_the_same_twice_in_a_batch(self):
+        signed = self.town.sign()
+        self.assertEqual(self.town.post_batch([signed, signed])[0], 202)
+        self.assertEqual(self.town.get(signed["id"])[0], 200)
+
+    def test_the_same_from_many_at_once(self):
+        """Whoever comes second is told to say it again; nothing is left for good that nobody hands in."""
+        signed, ends = [self.town.sign() for _ in range(20)], []
+
+        def say(turn):
+            for _ in range(50):
+                answer = self.town.post_batch(signed[turn:] + signed[:turn])[0]
+                if answer != 503:
+                    break
+                time.sleep(0.1)
+            ends.append(answer)
+
+        threads = [threading.Thread(target=say, args=(turn,)) for turn in range(0, 20, 3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(ends, [202] * len(threads))
 
     def test_the_same_again_changes_nothing(self):
         connection = self.town.connect()
