@@ -127,7 +127,8 @@ extension Town {
       note(fault, node, "the next write fails")
     case .full:
       medium.errorOfWrites = .noSpace
-      residents[node].segmentsSpoiled += 1
+      // Each attempt to write makes a segment ready; where there is no room that costs the card nothing.
+      residents[node].segmentsSpoiled += 1 + Int(fault.lasting.microseconds / 60_000_000)
       note(fault, node, "no room for \(fault.lasting.microseconds / 1_000_000) s")
       after(fault.lasting) { medium.errorOfWrites = nil }
     case .slowCard:
