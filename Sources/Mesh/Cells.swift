@@ -342,6 +342,7 @@ extension Mesh {
       counters.malformed += 1
       return
     }
+    guard take(.searches, for: index, at: now) else { return }
     for _ in 0..<members.count {
       gossipCursor = (gossipCursor + 1) % members.count
       let row = gossipCursor

@@ -222,6 +222,8 @@ import Wire
     #expect(answers([1, 0, 0]) == 0)
     #expect(answers([UInt8](repeating: 9, count: (Limits.contactCellsMax + 1) * 4)) == 0)
     #expect(node.mesh.counters.malformed == 2)
+    for _ in 0..<1_000 { _ = answers([]) }
+    #expect(node.mesh.refusedCount(.searches) > 0)
   }
 
   /// A record with a new cell that is lost is asked for, because pings say some of its number.
