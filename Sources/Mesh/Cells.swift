@@ -31,37 +31,45 @@ struct Cell: BitwiseCopyable {
   var contactsPause = Limits.contactsAskedAfter
 }
 
+/// A record for which there was no room: 8 bytes of its author's id, and how new it was, 16 bits of its epoch before 48 of
+/// its time in milliseconds.
+struct RefusedRecord: BitwiseCopyable {
+  var prefix: UInt64 = 0
+  var age: UInt64 = 0
+}
+
 /// Records that were told and for which there was no room: they are not asked for again before something may have
 /// changed. As many as a town may have beyond one cell: of what is forgotten here each neighbour that tells of a way is
 /// asked again, and answers.
 struct Refused: ~Copyable {
   // Not in place: each look at an element would copy all of them.
-  private let entries = Table(repeating: UInt64(0), count: countMax)
+  private let entries = Table(repeating: RefusedRecord(), count: countMax)
   private var next = 0
   private var forgetAt = Instant.zero
 
   private static let countMax = 512
-  static let byteCount = Table<UInt64>.byteCount(countMax)
+  static let byteCount = Table<RefusedRecord>.byteCount(countMax)
 
-  private static func entry(_ prefix: UInt64, _ age: RecordAge) -> UInt64 {
-    prefix ^ age.time.rawValue ^ UInt64(age.epoch) << 32
-  }
+  private static func number(_ age: RecordAge) -> UInt64 { UInt64(age.epoch) << 48 | age.time.rawValue >> 16 }
   mutating func insert(_ prefix: UInt64, _ age: RecordAge, at now: Instant) {
     if now >= forgetAt {
       forget()
       forgetAt = now + Limits.refusedFor
     }
-    entries[next] = Self.entry(prefix, age)
+    entries[next] = RefusedRecord(prefix: prefix, age: Self.number(age))
     next = (next + 1) % entries.count
   }
+  /// Whether that record was refused, or a newer one: a way may be older than the record of its end.
   func contains(_ prefix: UInt64, _ age: RecordAge, at now: Instant) -> Bool {
     guard now < forgetAt else { return false }
-    let entry = Self.entry(prefix, age)
-    for index in 0..<entries.count where entries[index] == entry { return true }
+    let number = Self.number(age)
+    for index in 0..<entries.count where entries[index].prefix == prefix && entries[index].age >= number {
+      return true
+    }
     return false
   }
   mutating func forget() {
-    for index in 0..<entries.count { entries[index] = 0 }
+    for index in 0..<entries.count { entries[index] = RefusedRecord() }
     forgetAt = .zero
   }
 }

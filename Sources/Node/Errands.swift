@@ -64,6 +64,7 @@ struct Word: BitwiseCopyable {
 /// A repair request that somebody has answered.
 struct Acknowledged: BitwiseCopyable {
   var target = Digest.zero
+  var bundle = Digest.zero
   var at = Instant.zero
 }
 
@@ -338,12 +339,19 @@ extension LightNode where Flash: ~Copyable {
     return false
   }
 
+  /// The bundle of which a holder has said lately that it has `target`: its answer may have come when nobody here waited any
+  /// more. Zero when nobody has.
+  func acknowledgedBundle(of target: Digest) -> Digest {
+    for row in 0..<acknowledged.count where acknowledged[row].target == target { return acknowledged[row].bundle }
+    return .zero
+  }
+
   mutating func heardAcknowledgement(_ heard: RepairAcknowledgement, by holder: NodeID, at now: Instant) {
     for row in 0..<errands.count
     where errands[row].isUsed && errands[row].purpose == .acknowledge && errands[row].target == heard.target {
       errands[row].isUsed = false
     }
-    acknowledged[acknowledgedNext] = Acknowledged(target: heard.target, at: now)
+    acknowledged[acknowledgedNext] = Acknowledged(target: heard.target, bundle: heard.bundle, at: now)
     acknowledgedNext = (acknowledgedNext + 1) % acknowledged.count
     retrievalHeard(heard, by: holder, at: now)
   }

@@ -280,6 +280,9 @@ extension LightNode where Flash: ~Copyable {
 
   private mutating func startAsking(_ row: Int, at now: Instant) {
     retrievals[row].asked.insert(.own)
+    if retrievals[row].bundle.isZero, retrievals[row].turns == 0 {
+      retrievals[row].bundle = acknowledgedBundle(of: retrievals[row].target)
+    }
     if retrievals[row].bundle.isZero {
       find(row, at: now)
     } else {
@@ -560,7 +563,8 @@ extension LightNode where Flash: ~Copyable {
     }
     let target = retrievals[row].target
     announce(.repairRequest, bodyBytes: 32, at: now) { RepairRequest(target: target).emit(into: &$0) }
-    retrievals[row].nextAt = now + .milliseconds(600)
+    // It goes to a holder and back in some hops, and each of the two may wait for others in its vertex.
+    retrievals[row].nextAt = now + max(.milliseconds(600), Interval(microseconds: 10 * fastestRoundTrip))
     statistics.repairRequestsMade += 1
   }
 

@@ -18,6 +18,36 @@ import Wire
     #expect(forgotten.isEmpty)
   }
 
+  /// Found by a simulated town: the neighbour answers with the record, for which there is no room, and with its way, which is
+  /// older; two nodes went on like that for as long as they lived.
+  @Test func aWayThatIsOlderThanItsRecordIsNotAskedForAgain() {
+    let rig = MeshRig(seed: 1)
+    for number in 0..<6 { rig.add(number, peers: number == 0 ? [] : [0], members: 4) }
+    rig.run(for: .seconds(3))
+    let node = rig.nodes[0]
+    let stranger = rig.nodes.first { node.mesh.members.index(of: $0.id) == nil && $0 !== node }
+    guard let stranger, let row = (0..<node.mesh.members.count).first(where: { node.mesh.members[$0].isNeighbour })
+    else {
+      Issue.record("there is room for everybody")
+      return
+    }
+    func questions(_ age: RecordAge) -> Int {
+      let before = node.mesh.relays.usedCount
+      let way = RouteEntry(destination: stranger.id.prefix, age: age, hops: 1)
+      node.mesh.receiveRoutes(written { way.emit(into: &$0) }.span.bytes, from: row, at: rig.now)
+      return node.mesh.relays.usedCount - before
+    }
+    node.mesh.refused.forget()
+    let old = stranger.age
+    #expect(questions(old) == 1)
+    stranger.renewRecord(askedBy: nil, at: rig.now)
+    let record = stranger.record(stranger.age.time.milliseconds, 0)
+    node.mesh.receiveMember((record + [1]).span.bytes, from: row, at: rig.now)
+    #expect(questions(stranger.age) == 0)
+    #expect(questions(old) == 0)
+    #expect(questions(RecordAge(epoch: old.epoch + 1, time: old.time)) == 1)
+  }
+
   /// Nodes that are up, by the number of their cell.
   private func cells(_ rig: MeshRig) -> [UInt32: [MeshNode]] {
     Dictionary(grouping: rig.nodes.filter(\.isUp)) { $0.mesh.cellNumber }

@@ -172,6 +172,26 @@ import Wire
     #expect(answered.reduce(0, +) == 1, "seed \(seed): \(answered)")
   }
 
+  /// Found by simulated towns with slow radios: nobody waited long enough for the answer, and what came later was not kept.
+  @Test(arguments: zip([UInt64(260), 400], [1, 2])) func aRepairRequestOverSlowLinksIsWaitedFor(
+    _ delayMilliseconds: UInt64, gets: Int
+  ) throws {
+    let mesh = mesh(7, seed: 1)
+    let body = mesh.random.bytes(3_000)
+    let stored = try #require(mesh.stored(mesh.submit(body, flags: [.full, .flush], to: 0), at: 0))
+    mesh.linkDelay = .milliseconds(delayMilliseconds)
+    mesh.run(for: .seconds(30))
+    mesh.isBlocked = { _, to, datagram in mesh.frames(datagram, to: to).contains { $0.type == .find } }
+    let reader = try #require((1..<7).first { !mesh.holders(of: stored.location.bundle).contains($0) })
+    let location = Location(transaction: stored.location.transaction, bundle: .zero)
+    for _ in 1..<gets {
+      #expect(mesh.failure(mesh.get(location.transaction, bundle: .zero, from: reader), at: reader) == .notFound)
+      mesh.run(for: .seconds(3))
+    }
+    #expect(mesh.brings(location, body, to: reader))
+    #expect(mesh.status("repair.requested", of: reader) == 1)
+  }
+
   // MARK: Release
 
   @Test(arguments: 1...4 as ClosedRange<UInt64>) func aReleaseReachesEveryHolder(_ seed: UInt64) throws {

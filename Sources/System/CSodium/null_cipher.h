@@ -1,4 +1,4 @@
-// What stands for libsodium's encryption, key agreement and signatures with HOTARU_NULL_CIPHER: names, shapes, lengths and
+// What stands for libsodium's encryption, key agreement, signatures and digests with HOTARU_NULL_CIPHER: names, shapes, lengths and
 // the refusal of what was changed on the way stay, secrecy goes. Only simulators are built so (Package.swift leaves out
 // everything else, and CLinux refuses): most of what a simulated node does is encryption, and nobody listens there.
 #ifndef HOTARU_NULL_CIPHER_H
@@ -25,6 +25,36 @@ static inline uint64_t null_mix_bytes(uint64_t state, const unsigned char *bytes
   words[0] = words[1] = 0;
   memcpy(words, bytes, count);
   return null_mix(state, words[0], words[1]);
+}
+
+// What stands for BLAKE2b of two pieces: a digest of 64 bits, spread over as many words as are asked for. It does not show
+// where the first piece ended, as BLAKE2b does not.
+static inline void hotaru_blake2b(
+    void *out, size_t out_bytes, const void *key, size_t key_bytes, const void *first, size_t first_bytes,
+    const void *second, size_t second_bytes) {
+  const unsigned char *pieces[2] = {(const unsigned char *)first, (const unsigned char *)second};
+  const size_t counts[2] = {first_bytes, second_bytes};
+  uint64_t state = null_mix_bytes(out_bytes, (const unsigned char *)key, key_bytes);
+  uint64_t words[2] = {0, 0};
+  size_t filled = 0;
+  for (int piece = 0; piece < 2; piece++) {
+    const unsigned char *bytes = pieces[piece];
+    size_t count = counts[piece];
+    while (count > 0) {
+      size_t taken = count < 16 - filled ? count : 16 - filled;
+      memcpy((unsigned char *)words + filled, bytes, taken);
+      bytes += taken, count -= taken, filled += taken;
+      if (filled < 16) break;
+      state = null_mix(state, words[0], words[1]);
+      filled = 0;
+    }
+  }
+  memset((unsigned char *)words + filled, 0, 16 - filled);
+  state = null_mix(null_mix(state, words[0], words[1]), first_bytes + second_bytes, 0);
+  for (size_t index = 0; index < out_bytes / 8; index++) {
+    words[0] = null_mix(state, index, 0);
+    memcpy((unsigned char *)out + 8 * index, words, 8);
+  }
 }
 
 // The tag of sealed bytes, which are the plain ones: a keyed checksum, and its complement.

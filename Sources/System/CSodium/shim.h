@@ -14,6 +14,9 @@
 #define HOTARU_CIPHER_NAME "ChaCha20-Poly1305"
 #endif
 
+#ifdef HOTARU_NULL_CIPHER
+#include "null_cipher.h"
+#else
 static inline void hotaru_blake2b(
     void *out, size_t out_bytes, const void *key, size_t key_bytes, const void *first, size_t first_bytes,
     const void *second, size_t second_bytes) {
@@ -23,8 +26,6 @@ static inline void hotaru_blake2b(
   crypto_generichash_blake2b_update(&state, (const unsigned char *)second, second_bytes);
   crypto_generichash_blake2b_final(&state, (unsigned char *)out, out_bytes);
 }
-
-#ifdef HOTARU_NULL_CIPHER
-#include "null_cipher.h"
 #endif
+
 #endif
