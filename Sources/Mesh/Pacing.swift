@@ -55,6 +55,8 @@ struct Pacing: BitwiseCopyable {
   var link: TokenBucket
   /// What can wait.
   var background: TokenBucket
+  /// What is asked of everybody.
+  var requests: TokenBucket
   /// Bits each second; 0 for no limit.
   let rate: UInt64
 
@@ -65,6 +67,9 @@ struct Pacing: BitwiseCopyable {
     let share = rate == 0 ? 0 : max(8, rate * Limits.backgroundShare / Limits.controlShareUnit)
     let burst = share == 0 ? 0 : UInt64(Limits.backgroundBurstBytes) * 8_000_000 / share
     background = TokenBucket(rate: share, tolerance: Interval(microseconds: burst))
+    requests = TokenBucket(
+      rate: rate == 0 ? 0 : max(8, rate * Limits.requestShare / Limits.controlShareUnit),
+      tolerance: Limits.requestBurst)
   }
 
   /// How long the link takes to carry `bytes` bytes.
@@ -119,6 +124,13 @@ extension Mesh {
   public mutating func countBackground(_ bytes: Int, at now: Instant) {
     pacing.background.take(
       bytes + DatagramView.sealedOverheadBytes + Limits.rateDatagramOverheadBytes, at: now)
+  }
+  /// Whether a vertex of `bytes` bytes may ask everybody for something; counted then, once for each mate, because all of
+  /// them may ask as much. On a slow link each question that is in vain takes room from what would answer it.
+  public mutating func takeRequest(_ bytes: Int, at now: Instant) -> Bool {
+    guard pacing.requests.isOpen(at: now) else { return false }
+    pacing.requests.take((bytes + Limits.rateDatagramOverheadBytes) * max(1, mateCount), at: now)
+    return true
   }
   /// When something that can wait may be sent.
   public var backgroundAt: Instant { pacing.background.openAt }

@@ -394,6 +394,7 @@ extension LightNode where Flash: ~Copyable {
 
   private mutating func becameDurable(_ slot: Int, at now: Instant) {
     statistics.bundlesDurable += leaving[slot].isRepair ? 0 : 1
+    bundlesFailedInRow = 0
     statistics.transactionsDurable += UInt64(leaving[slot].waiterCount)
     for index in 0..<leaving[slot].waiterCount {
       let waiter = leavingWaiters[slot * Limits.bundleTransactionsMax + index]
@@ -551,7 +552,8 @@ extension LightNode where Flash: ~Copyable {
           needed: UInt8(leaving[slot].redundancy.quorum))
       }
     }
-    if hasOutbox { outboxReplayAt = min(outboxReplayAt, now + .seconds(5)) }
+    if !leaving[slot].isRepair { bundlesFailedInRow = min(bundlesFailedInRow + 1, Limits.outboxDoublingsMax + 1) }
+    if hasOutbox { outboxReplayAt = min(outboxReplayAt, now + outboxPause) }
     endLeaving(slot)
   }
 

@@ -70,6 +70,9 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   var outboxReplayAt = Instant.zero
   var outboxIsReplaying = false
   var outboxCursor: StoreCursor?
+  /// Whether all that was in it at the start has been spread; and how many bundles have failed since one became durable.
+  var outboxIsSpread = false
+  var bundlesFailedInRow: UInt8 = 0
 
   // Holding, serving, retrieval, repair
   let pendingReceipts: Table<PendingReceipt>
@@ -558,6 +561,11 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
       if case .restarted = event { memberGone(member, at: now) }
       note(.notice, .memberJoined, mesh.members[member].id)
       if mesh.members[member].isMate { greetMate(member, at: now) }
+      if bundlesFailedInRow > 0, mesh.mateCount <= Int(configuration.redundancy.shards) {
+        // It may be who was lacking.
+        bundlesFailedInRow = 0
+        outboxReplayAt = min(outboxReplayAt, now + outboxPause)
+      }
     case .failed(let member):
       note(.notice, .memberFailed, mesh.members[member].id)
       memberGone(member, at: now)

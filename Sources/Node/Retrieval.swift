@@ -556,8 +556,9 @@ extension LightNode where Flash: ~Copyable {
       return
     }
     retrievals[row].stage = .requesting
-    guard canSign else {
-      // Who has just begun its life asks nobody this way, but may have asked who holds it and not been answered.
+    guard canSign, mesh.takeRequest(Limits.requestVertexBytes, at: now) else {
+      // Who has just begun its life, or has asked for much, asks nobody this way, but may have asked who holds it and not been
+      // answered.
       retrievals[row].nextAt = now + .milliseconds(200)
       return
     }

@@ -141,10 +141,12 @@ extension LightNode where Flash: ~Copyable {
     answer(Answer(type: .accepted, client: client, request: request, transaction: .zero))
   }
 
-  /// Takes the record that lies in the bundler's room.
-  mutating func take(_ record: RawSpan, id: Digest, group: UInt32, waiter: Waiter, at now: Instant) {
+  /// Takes the record that lies in the bundler's room, and spreads it when that has not been done and it is small.
+  mutating func take(
+    _ record: RawSpan, id: Digest, group: UInt32, waiter: Waiter, isSpread: Bool = false, at now: Instant
+  ) {
     bundler.commit(record.byteCount, id: id, group: group, waiter: waiter, at: now)
-    if record.byteCount <= VertexBuilder.inlineBytesMax {
+    if !isSpread, record.byteCount <= VertexBuilder.inlineBytesMax {
       addItem(.transaction, bytes: record.byteCount, at: now) { $0.bytes(record) }
     }
   }
@@ -204,6 +206,13 @@ extension LightNode where Flash: ~Copyable {
 
   // MARK: Outbox
 
+  /// How long after a failed bundle its transactions are bundled again: where a link carries too little for all, each try
+  /// takes from what the others need.
+  var outboxPause: Interval {
+    let doublings = UInt64(min(max(bundlesFailedInRow, 1) - 1, Limits.outboxDoublingsMax))
+    return Limits.outboxPause * (1 << doublings)
+  }
+
   /// Brings back what was accepted and did not become durable: after a start, and after a bundle failed.
   mutating func tickOutbox(at now: Instant) {
     guard now >= outboxReplayAt else { return }
@@ -226,6 +235,7 @@ extension LightNode where Flash: ~Copyable {
   /// The walk through the outbox is at its end.
   mutating func outboxEnded() {
     outboxIsReplaying = false
+    outboxIsSpread = true
     outboxCursor = nil
   }
 
@@ -248,7 +258,9 @@ extension LightNode where Flash: ~Copyable {
     var writer = ByteWriter(bundler.room(record.byteCount))
     writer.bytes(record)
     let waiter = Waiter(transaction: loaded.key, isInOutbox: true, isAnswered: true)
-    take(bundler.recordInRoom(record.byteCount), id: loaded.key, group: 0, waiter: waiter, at: now)
+    take(
+      bundler.recordInRoom(record.byteCount), id: loaded.key, group: 0, waiter: waiter, isSpread: outboxIsSpread,
+      at: now)
     statistics.outboxReplayed += 1
   }
 

@@ -321,6 +321,12 @@ public enum Limits {
   public static let backgroundShare: UInt64 = 50
   /// Of these so much may go at once: two hellos and what follows, so that a start is quick.
   public static let backgroundBurstBytes = 2_240
+  /// Of a link's rate, for requests to everybody for what holders have not answered: each goes once over each link.
+  public static let requestShare: UInt64 = 1_250
+  /// What this share carries in that time may go at once.
+  public static let requestBurst = Interval.seconds(20)
+  /// About what a vertex has with one request in it: two records, and some parents.
+  public static let requestVertexBytes = 560
   /// From this rate on a node with 19 others probes as often as without a rate, which is what the times are measured
   /// with that a dead node takes to be noticed. See `PacingTests`.
   public static let detectionRate: UInt64 = 110_000
@@ -411,6 +417,11 @@ public enum Limits {
   public static let findFor = Interval.milliseconds(500)
   /// See `findFor`.
   public static let findEvery = Interval.milliseconds(130)
+  /// How long after a bundle has failed its transactions are bundled again; twice as long after each further one, up to
+  /// `outboxDoublingsMax` times.
+  public static let outboxPause = Interval.seconds(5)
+  /// See `outboxPause`.
+  public static let outboxDoublingsMax: UInt8 = 4
   /// A get of an id that nobody knows is answered by then, and `shelfTimeout` later where the own log knows more than memory
   /// does.
   public static let getTimeout = Interval.milliseconds(2_500)

@@ -37,6 +37,24 @@ import Wire
     }
   }
 
+  /// Everybody may ask as often, and each question goes over each link: together an eighth of it.
+  @Test(arguments: [2, 5]) func requestsOfAllTogetherGetAnEighthOfALink(_ count: Int) {
+    let rate: UInt64 = 128_000
+    let rig = MeshRig(seed: 1)
+    for number in 0..<count { rig.add(number, peers: number == 0 ? [] : [0], rate: rate) }
+    rig.run(for: .seconds(10))
+    #expect(rig.nodes.allSatisfy { $0.mesh.mateCount == count - 1 })
+    let seconds: UInt64 = 600
+    var bytes = 0
+    for second in 0..<seconds {
+      for _ in 0..<100 where rig.nodes[0].mesh.takeRequest(500, at: rig.now + .seconds(second)) { bytes += 500 }
+    }
+    let share = Double(bytes * (count - 1)) * 8 / Double(seconds) / Double(rate)
+    #expect(share > 0.11 && share < 0.13)
+    let fast = MeshRig.linked(count)
+    #expect((0..<1_000).allSatisfy { _ in fast.nodes[0].mesh.takeRequest(500, at: fast.now) })
+  }
+
   @Test func aBucketIsOpenWhenItSays() {
     var bucket = TokenBucket(rate: 8_000, tolerance: .milliseconds(10))
     for _ in 0..<20 {

@@ -28,6 +28,28 @@ import Wire
     }
   }
 
+  /// Found by simulated towns with slow radios: what could not be placed was bundled again every half minute and spread anew
+  /// each time, by everybody, and so nothing could be placed for as long as anybody looked.
+  @Test func whatCannotBePlacedIsTriedMoreAndMoreSeldom() throws {
+    let mesh = mesh(5, seed: 1)
+    mesh.isBlocked = { from, to, datagram in
+      from == 0 && mesh.frames(datagram, to: to).contains { $0.type == .offerShard }
+    }
+    let request = mesh.submit(mesh.random.bytes(40), flags: [.accepted, .flush], to: 0)
+    mesh.run(for: .seconds(60))
+    let answer = try #require(mesh.answer(request, at: 0))
+    let id = Bytes32(answer.content.span.bytes)
+    let (bundles, vertices) = (mesh.status("bundles.made", of: 0), mesh.status("dag.made", of: 0))
+    mesh.run(for: .seconds(600))
+    // 19 tries of 26 s with 5 s between them, and a release of each.
+    #expect(mesh.status("bundles.made", of: 0) - bundles <= 8)
+    #expect(mesh.status("dag.made", of: 0) - vertices <= 10)
+    mesh.isBlocked = nil
+    mesh.run(for: .seconds(130))
+    #expect(mesh.status("transactions.durable", of: 0) == 1)
+    #expect(mesh.nodes[0].node.store.place(of: .outbox, id) == nil)
+  }
+
   /// Power cuts of all nodes at once, whatever is under way; a write that is under way may be torn.
   @Test(arguments: 1...4 as ClosedRange<UInt64>) func whatWasPromisedSurvivesAPowerCutOfAll(_ seed: UInt64) throws {
     let mesh = mesh(4, seed: seed)

@@ -123,10 +123,13 @@ extension Town {
       guard underWay < Self.askedMax else { continue }
       guard let node = demand.node >= 0 ? demand.node : someNode() else { continue }
       demands[row].nextAt = simulation.now + .seconds(1)
-      guard get(demand.entry, from: node, isNeeded: true, knowsBundle: random.below(2) == 0) else { continue }
-      demands[row].isAsked = true
-      demands[row].askedAt = node
-      underWay += 1
+      // What lies in the node's own log may be answered at once.
+      (demands[row].isAsked, demands[row].askedAt) = (true, node)
+      if get(demand.entry, from: node, isNeeded: true, knowsBundle: random.below(2) == 0) {
+        underWay += 1
+      } else {
+        (demands[row].isAsked, demands[row].askedAt) = (false, demand.askedAt)
+      }
     }
     if !demands.isEmpty { after(.milliseconds(500)) { [unowned self] in pursue() } }
   }
