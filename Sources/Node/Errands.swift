@@ -253,6 +253,7 @@ extension LightNode where Flash: ~Copyable {
       }
       if errand.flags & FindFrame.wantsReceipt != 0 {
         sendReceipt(bundle, index: index, storedForHours: head.storedForHours, to: member)
+        doubt(bundle, askedBy: member)
       }
     case .receipt:
       guard let member = asker(errand) else { return }

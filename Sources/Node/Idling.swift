@@ -31,6 +31,7 @@ extension LightNode where Flash: ~Copyable {
   private var isRepairNear: Bool {
     if scan.isDue || scan.isRunning || scan.slot >= 0 || lostCount > 0 { return true }
     for row in 0..<watched.count where !watched[row].bundle.isZero { return true }
+    for row in 0..<doubted.count where !doubted[row].isZero { return true }
     for row in 0..<mesh.members.count where !mesh.members[row].isAlive { return true }
     return false
   }

@@ -99,6 +99,9 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   var asking = Asking()
   var decoder: BundleWorkspace
   let watched: Table<Watched>
+  /// Bundles after whose holders somebody has asked who ranks behind this node.
+  var doubted = InlineArray<16, Digest>(repeating: .zero)
+  var doubtAt = Instant.zero
   let lost: Table<Lost>
   /// What has been said of the store.
   var conditionTold = StoreCondition.healthy

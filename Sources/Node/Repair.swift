@@ -86,6 +86,37 @@ extension LightNode where Flash: ~Copyable {
     for position in 0..<store.uncertifiedCount { watch(store.uncertifiedBundle(position), at: now) }
   }
 
+  // MARK: Asked by others
+
+  /// Member `asker` surveys a bundle that is held here. It misses somebody whom this node may not know, having started after
+  /// that one was gone; and it leaves the repair to this node, which ranks before it.
+  mutating func doubt(_ bundle: Digest, askedBy asker: Int) {
+    let other = mesh.members[asker]
+    let ownScore = Rendezvous.score(bundle: bundle, node: identity.publicKey, capacityClass: capacityClass)
+    guard ownScore > Rendezvous.score(bundle: bundle, node: other.id, capacityClass: other.capacityClass) else {
+      return
+    }
+    var free: Int?
+    for row in 0..<doubted.count {
+      if doubted[row] == bundle { return }
+      if doubted[row].isZero { free = free ?? row }
+    }
+    if let free { doubted[free] = bundle }
+  }
+
+  /// Surveys the next of those bundles; false when there is none, or one has just been.
+  private mutating func startDoubted(at now: Instant) -> Bool {
+    guard now >= doubtAt else { return false }
+    for row in 0..<doubted.count where !doubted[row].isZero {
+      let bundle = doubted[row]
+      doubted[row] = .zero
+      doubtAt = now + Limits.doubtEvery
+      startMend(bundle, isUpgrade: false, at: now)
+      return true
+    }
+    return false
+  }
+
   // MARK: Time
 
   mutating func tickRepair(at now: Instant) {
@@ -111,6 +142,7 @@ extension LightNode where Flash: ~Copyable {
         return
       }
     }
+    if startDoubted(at: now) { return }
     runScan(at: now)
   }
 
@@ -307,6 +339,7 @@ extension LightNode where Flash: ~Copyable {
     let answer = store.load(
       .shard, bundle, near: place, recallsAll: true, ticket: Ticket(.mendLoad, index: 0).rawValue)
     guard answer == .started else { return }
+    for row in 0..<doubted.count where doubted[row] == bundle { doubted[row] = .zero }
     mend = Mend()
     mend.stage = .loading
     mend.bundle = bundle

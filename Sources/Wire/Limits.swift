@@ -447,6 +447,8 @@ public enum Limits {
   public static let scanAgainAfter = Interval.seconds(60)
   /// Of how many records a walk over everything looks at the certificates; one is read each 20 ms.
   public static let auditsPerWalk = 4_096
+  /// How often a bundle is surveyed because somebody who ranks behind has surveyed it.
+  public static let doubtEvery = Interval.seconds(5)
   /// When of a bundle too few shards can be reached, repair waits for so long,
   public static let hopelessPause = Interval.milliseconds(500)
   /// and so often everybody is asked for one, not only its likely holders.

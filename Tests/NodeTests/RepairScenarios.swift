@@ -120,6 +120,39 @@ import Wire
     #expect(mesh.holders(of: bundle).count == 4)
   }
 
+  /// Found by simulated towns: the first-ranked holder did not know who was missing, and the others, who did, left it to it.
+  @Test(arguments: 1...4 as ClosedRange<UInt64>) func whoRanksFirstHearsFromTheOthersWhomTheyMiss(_ seed: UInt64)
+    throws
+  {
+    func repairAfter20(_ configuration: inout NodeConfiguration) {
+      configuration.repairAfter = (.seconds(20), .seconds(20), .seconds(20))
+    }
+    let mesh = mesh(8, seed: seed, configure: repairAfter20)
+    let body = mesh.random.bytes(3_000)
+    let stored = try #require(mesh.stored(mesh.submit(body, flags: [.full, .flush], to: 0), at: 0))
+    mesh.run(for: .seconds(2))
+    let bundle = stored.location.bundle
+    let ranks = mesh.holders(of: bundle).sorted {
+      let (one, other) = (mesh.nodes[$0], mesh.nodes[$1])
+      func score(_ id: NodeID, _ capacityClass: UInt8) -> UInt64 {
+        Rendezvous.score(bundle: bundle, node: id, capacityClass: capacityClass)
+      }
+      return score(one.id, one.node.capacityClass) > score(other.id, other.node.capacityClass)
+    }
+    let (first, victim) = (ranks[0], ranks[2])
+    mesh.kill(first)
+    mesh.kill(victim)
+    // The first one comes back before its shards are made again, and so that no audit of its own finds out.
+    mesh.run(for: .seconds(8))
+    mesh.restart(first, epoch: 2, configure: repairAfter20)
+    mesh.nodes[first].node.scan.fullCount = 1
+    mesh.run(for: .seconds(100)) { mesh.holders(of: bundle).count == 4 }
+    #expect(mesh.holders(of: bundle).count == 4, "seed \(seed)")
+    mesh.run(for: .seconds(2))
+    let made = mesh.nodes.indices.filter { $0 != victim && mesh.status("bundles.repaired", of: $0) > 0 }
+    #expect(made == [first], "seed \(seed)")
+  }
+
   @Test func aHolderThatComesBackCountsAgain() throws {
     let mesh = mesh(6, seed: 5, configure: repairSoon)
     let body = mesh.random.bytes(9_000)
