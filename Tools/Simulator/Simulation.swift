@@ -252,7 +252,8 @@ public final class Simulation {
   private func pass(_ bytes: RawSpan, from number: Int, to: Int, _ sent: Instant) {
     guard let arrives = network.arrival(sent, &random) else { return }
     let packet = packets.take(bytes, from: number, uses: 1)
-    if random.chance(perMillion: network.conditions.corruptPerMillion) {
+    // Flooders send empty ones too.
+    if !bytes.isEmpty, random.chance(perMillion: network.conditions.corruptPerMillion) {
       packets.change(packet, byte: random.below(bytes.byteCount), xor: UInt8(1 + random.below(255)))
     }
     queue.plan(.datagram(packet: packet), for: to, at: arrives)
