@@ -3,6 +3,10 @@
 // An author's chain is *reached* up to the newest of its vertices below which no vertex lacks a parent that may still
 // come. What has been overwritten counts as known, so two rings that overwrote different things still agree. Of an
 // author that has equivocated every ring keeps what it heard first, so its lives up to then are not compared.
+//
+// Where authors are more than rows those whose newest vertices say the latest times have one: whoever has the same
+// vertices keeps the same authors, in whatever order they came. By the order of coming each ring would keep others, and
+// compare with the others for ever.
 
 import Wire
 
@@ -20,8 +24,8 @@ struct Frontier: ~Copyable {
     var overwritten = Sequence(rawValue: 0)
     /// The lowest vertex that lacks a parent, while `RingCache` looks for it.
     var lowestLacking = Sequence(rawValue: .max)
-    /// When the newest vertex came, in insertions.
-    var stamp: UInt64 = 0
+    /// What the newest vertex says.
+    var time = Timestamp(rawValue: 0)
 
     /// Whether every ring should have come equally far.
     var isCompared: Bool { reached.sequence.epoch > equivocationEpoch }
@@ -80,15 +84,18 @@ struct Frontier: ~Copyable {
     return index
   }
 
-  /// Forgets the author that has been silent for the longest and answers with its newest slot. O(authors).
-  mutating func dropOldest() -> Int {
+  /// The row whose author's newest vertex says the earliest time. O(authors).
+  var oldest: Int {
     var oldest = 0
-    for index in 1..<count where rows[index].stamp < rows[oldest].stamp { oldest = index }
-    let slot = Int(rows[oldest].newestSlot)
-    digest &-= rows[oldest].term
+    for index in 1..<count where rows[index].time < rows[oldest].time { oldest = index }
+    return oldest
+  }
+
+  /// Forgets the author of row `index`. O(authors).
+  mutating func drop(_ index: Int) {
+    digest &-= rows[index].term
     count -= 1
-    for index in oldest..<count { rows[index] = rows[index + 1] }
-    return slot
+    for index in index..<count { rows[index] = rows[index + 1] }
   }
 
   /// The chain of row `index` is known up to a vertex. Never goes back: what is overwritten was here.
@@ -117,8 +124,6 @@ extension RingCache {
 
   /// Number of authors whose chains are known.
   public var authorCount: Int { frontier.count }
-  /// Whether authors have been forgotten because there are too many.
-  public var isFrontierFull: Bool { frontier.isFull }
 
   /// How far the chain of the author with this prefix is known; 0 when not at all. O(log authors).
   public func reached(_ author: UInt64) -> Reached {
@@ -127,7 +132,7 @@ extension RingCache {
 
   /// Whether this ring should come as far as `reached` says that another one has come. O(log authors).
   public func isBehind(_ reached: Reached, of author: UInt64) -> Bool {
-    guard let row = frontier.index(of: author) else { return !frontier.isFull }
+    guard let row = frontier.index(of: author) else { return true }
     return reached.sequence.epoch > frontier[row].equivocationEpoch
       && frontier[row].reached.lacks(reached.id, at: reached.sequence)
   }
@@ -194,10 +199,11 @@ extension RingCache {
 
   private func isLacked(_ position: Int, by frame: borrowing FrontierFrame) -> Bool {
     let slot = slots[position]
-    guard !slot.isEmpty, frame.authors.contains(slot.author) else { return false }
-    let reached = frame.reached(of: slot.author)
-    guard reached != .nothing || frame.flags & FrontierFrame.isFull == 0 else { return false }
-    return reached.lacks(slot.id.prefix, at: slot.sequence)
+    // Of authors without a row here others need not know either.
+    guard !slot.isEmpty, frame.authors.contains(slot.author), frontier.index(of: slot.author) != nil else {
+      return false
+    }
+    return frame.reached(of: slot.author).lacks(slot.id.prefix, at: slot.sequence)
   }
 
   private func lackedParent(of position: Int) -> Int? {
@@ -230,28 +236,36 @@ extension RingCache {
 
   // MARK: Keeping it
 
-  /// A vertex is in `position` now.
-  mutating func extendFrontier(_ position: Int) {
-    let slot = slots[position]
-    var row = frontier.index(of: slot.author) ?? -1
-    if row < 0 {
-      if frontier.isFull { slots[frontier.dropOldest()].isNewest = false }
-      row = frontier.add(slot.author)
+  /// The row of an author, which is a new one when its vertex of `time` is newer than others': O(1) for most.
+  private mutating func frontierRow(of author: UInt64, at time: Timestamp) -> Int? {
+    if let row = frontier.index(of: author) { return row }
+    if frontier.isFull {
+      let oldest = frontier.oldest
+      guard (time, author) > (frontier[oldest].time, frontier[oldest].author) else { return nil }
+      slots[Int(frontier[oldest].newestSlot)].isNewest = false
+      frontier.drop(oldest)
     }
+    return frontier.add(author)
+  }
+
+  /// A vertex of `time` is in `position` now.
+  mutating func extendFrontier(_ position: Int, at time: Timestamp) {
+    let slot = slots[position]
+    if slot.isLacking { lackingCount += 1 }
+    isFrontierStale = isFrontierStale || lackingCount > 0
+    guard let row = frontierRow(of: slot.author, at: time) else { return }
     if slot.sequence > frontier[row].newest {
       if frontier[row].newest.rawValue != 0 { slots[Int(frontier[row].newestSlot)].isNewest = false }
       slots[position].isNewest = true
       frontier[row].newest = slot.sequence
       frontier[row].newestSlot = UInt16(position)
-      frontier[row].stamp = UInt64(count) + evictedCount
+      frontier[row].time = time
     }
     if slot.isLacking {
       frontier[row].isLacking = true
-      lackingCount += 1
     } else if !frontier[row].isLacking {
       reachNewest(row)
     }
-    isFrontierStale = isFrontierStale || lackingCount > 0
   }
 
   /// Looks again at the vertices that lacked a parent, and at how far that lets their authors reach.

@@ -178,18 +178,19 @@ public struct RingCache: ~Copyable {
   /// Puts a verified vertex into the ring. `record` is its whole record, `id` its id. O(1), amortised over one
   /// revolution. Traps when the record is longer than a slot.
   public mutating func insert(
-    _ record: RawSpan, id: Digest, author: NodeID, sequence: Sequence, parents: borrowing VertexView, isOwn: Bool
+    _ record: borrowing RecordView, id: Digest, parents: borrowing VertexView, isOwn: Bool
   ) -> InsertResult {
-    precondition(record.byteCount > 0 && record.byteCount <= Limits.vertexBytes)
+    let (author, sequence, bytes) = (record.author, record.sequence, record.bytes)
+    precondition(bytes.byteCount <= Limits.vertexBytes)
     if let slot = slot(of: id) { return .duplicate(slot: slot) }
     if let slot = slot(author: author.prefix, sequence: sequence) { return .equivocation(slot: slot) }
     let position = makeRoom()
-    records.write(record, at: position * Limits.vertexBytes)
+    records.write(bytes, at: position * Limits.vertexBytes)
     var slot = Slot()
     slot.id = id
     slot.author = author.prefix
     slot.sequence = sequence
-    slot.recordBytes = UInt16(record.byteCount)
+    slot.recordBytes = UInt16(bytes.byteCount)
     slot.isOwn = isOwn
     slot.isPinned = isOwn
     slot.nextByID = headsByID[bucket(id.prefix)]
@@ -207,7 +208,7 @@ public struct RingCache: ~Copyable {
     if overwritten[longMark(id.prefix)] == id.prefix { overwritten[longMark(id.prefix)] = 0 }
     if buried[mark] == id.prefix { buried[mark] = 0 }
     if awaited[mark] == id.prefix { awaited[mark] = 0 } else { appendTip(position) }
-    extendFrontier(position)
+    extendFrontier(position, at: record.time)
     return .inserted(slot: position)
   }
 

@@ -91,11 +91,12 @@ extension LightNode where Flash: ~Copyable {
     var record = ByteWriter(scratch.mutableBytes(at: Limits.vertexBytes, count: Limits.vertexBytes))
     let head = head(.vertex, at: now)
     let id = identity.emitRecord(head, body: body.written, in: network, into: &record)
-    guard let vertex = try? VertexView(body.written), !record.overflowed else {
+    guard let view = try? RecordView(record.written, bodyAtMost: Limits.vertexBodyBytes),
+      let vertex = try? VertexView(view.body)
+    else {
       preconditionFailure("an own vertex is canonical and fits")
     }
-    _ = ring.insert(
-      record.written, id: id, author: head.author, sequence: head.sequence, parents: vertex, isOwn: true)
+    _ = ring.insert(view, id: id, parents: vertex, isOwn: true)
     previousVertex = id
     statistics.verticesMade += 1
     gossip.spread(record.written, id: id, from: nil, in: &mesh, at: now)
@@ -160,9 +161,7 @@ extension LightNode where Flash: ~Copyable {
     if let author = mesh.members.index(of: record.author) {
       mesh.members[author].epoch = max(mesh.members[author].epoch, record.sequence.epoch)
     }
-    switch ring.insert(
-      record.bytes, id: id, author: record.author, sequence: record.sequence, parents: vertex, isOwn: false)
-    {
+    switch ring.insert(record, id: id, parents: vertex, isOwn: false) {
     case .duplicate: return
     case .equivocation(let slot):
       equivocated(slot, record, at: now)

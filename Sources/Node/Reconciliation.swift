@@ -127,7 +127,6 @@ extension LightNode where Flash: ~Copyable {
     of authors: ClosedRange<UInt64>, flags: UInt8, to member: Int, at now: Instant
   ) {
     _ = ring.frontierDigest()
-    let flags = flags | (ring.isFrontierFull ? FrontierFrame.isFull : 0)
     var first = authors.lowerBound
     while true {
       var (last, count) = (authors.upperBound, 0)

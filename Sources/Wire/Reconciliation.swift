@@ -24,8 +24,8 @@
 public struct FrontierFrame: ~Escapable {
   /// The receiver is not to answer with a frontier of its own.
   public static let isAnswer: UInt8 = 1
-  /// The sender's table is full: authors without an entry are not to be offered.
-  public static let isFull: UInt8 = 2
+  /// What earlier nodes say of a full table; it means nothing any more.
+  static let wasFull: UInt8 = 2
   /// Bytes before the entries.
   public static let headBytes = 17
   /// Bytes of an entry.
@@ -33,7 +33,7 @@ public struct FrontierFrame: ~Escapable {
   /// Entries of one frame: what a relayable frame holds.
   public static let entriesMax = (Limits.framesBytes - 3 - headBytes) / entryBytes
 
-  /// `isAnswer`, `isFull`; others are zero.
+  /// `isAnswer`; others are zero.
   public let flags: UInt8
   /// The range of authors that is covered.
   public let authors: ClosedRange<UInt64>
@@ -45,8 +45,8 @@ public struct FrontierFrame: ~Escapable {
   @_lifetime(copy content)
   public init(_ content: RawSpan) throws(WireError) {
     var reader = ByteReader(content)
-    flags = try reader.u8()
-    guard flags & ~(Self.isAnswer | Self.isFull) == 0 else { throw .badValue }
+    flags = try reader.u8() & ~Self.wasFull
+    guard flags & ~Self.isAnswer == 0 else { throw .badValue }
     let (first, last) = (try reader.u64(), try reader.u64())
     guard first <= last else { throw .badValue }
     authors = first...last

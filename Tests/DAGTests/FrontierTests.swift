@@ -173,11 +173,40 @@ extension Ring {
     #expect(answer.gone == [vertices[23].id.prefix])
   }
 
-  @Test func whoKnowsTooManyAuthorsIsOfferedOnlyThoseItNames() {
-    let ring = Ring(slots: 64)
-    for vertex in chain(1, 3) { ring.insert(vertex) }
-    #expect(ring.answer(to: Ring(slots: 64).frontier(flags: FrontierFrame.isFull)).offered.isEmpty)
-    #expect(ring.answer(to: Ring(slots: 64).frontier()).offered.count == 3)
+  /// More authors than rows: rings that hear of them in any order, and from each other, keep the same ones and agree.
+  @Test(arguments: 1...20 as ClosedRange<UInt64>) func ofTooManyAuthorsAllKeepTheSameOnes(_ seed: UInt64) {
+    var random = SplitMix64(seed: seed)
+    // Some of them at the same time.
+    let vertices = (0..<40).map { Vertex(author: $0, counter: 1, milliseconds: 5_000 + UInt64($0) / 3) }
+    let byPrefix = Dictionary(uniqueKeysWithValues: vertices.map { ($0.id.prefix, $0) })
+    let rings = [Ring(slots: 64), Ring(slots: 64)]
+    for vertex in vertices.shuffled(using: &random) {
+      let places = random.below(3)
+      if places != 1 { rings[0].insert(vertex) }
+      if places != 0 { rings[1].insert(vertex) }
+    }
+    for _ in 0..<3 {
+      for (asker, giver) in [(rings[0], rings[1]), (rings[1], rings[0])] {
+        for prefix in giver.answer(to: asker.frontier()).offered { byPrefix[prefix].map { _ = asker.insert($0) } }
+      }
+    }
+    #expect(rings[0].digest() == rings[1].digest())
+    for author in 0..<40 {
+      // The author's chain is forgotten when sixteen others are newer.
+      guard author < 22 || author > 27 else { continue }
+      #expect(rings.map { $0.reached(author) } == (author < 22 ? [0, 0] : [1, 1]), "author \(author)")
+    }
+    // Nothing more is to be said.
+    #expect(rings[0].answer(to: rings[1].frontier()).offered.isEmpty)
+  }
+
+  /// Who is forgotten makes room for one that says more again.
+  @Test func whoWritesAgainIsRememberedAgain() {
+    let ring = Ring(slots: 16)
+    for author in 1...5 { ring.insert(Vertex(author: author, counter: 1, milliseconds: UInt64(author))) }
+    #expect(ring.reached(1) == 0 && ring.reached(2) == 1)
+    ring.insert(Vertex(author: 1, counter: 2, milliseconds: 6))
+    #expect(ring.reached(1) == 2 && ring.reached(2) == 0)
   }
 
   /// Two vertices in one place: each side is offered the other's, and once that is known it is no longer compared.

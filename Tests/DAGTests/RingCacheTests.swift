@@ -142,8 +142,9 @@ import Wire
         let isOwn = random.below(4) == 0
         #expect(ring.insert(vertex, isOwn: isOwn) == model.insert(vertex, isOwn: isOwn))
       } else if choice < 15, let rival = all.suffix(slots).randomElement(using: &random) {
-        var second = Vertex(author: 0, counter: rival.sequence.counter, salt: random.next())
-        (second.author, second.sequence) = (rival.author, rival.sequence)
+        let second = Vertex(
+          author: rival.number, counter: rival.sequence.counter, salt: random.next(),
+          milliseconds: rival.time.milliseconds)
         #expect(ring.insert(second) == model.insert(second, isOwn: false))
         if ring.holds(second.id) { all.append(second) }
       } else if choice < 35, let vertex = all.randomElement(using: &random) {
@@ -161,7 +162,10 @@ import Wire
             if !parents.contains(parent.id) { parents.append(parent.id) }
           }
         }
-        let vertex = Vertex(author: random.below(5), counter: counter, parents: parents)
+        // Some say the same time, some one that is long past.
+        let milliseconds = UInt64(random.below(8) == 0 ? 0 : counter / 3)
+        let vertex = Vertex(
+          author: random.below(5), counter: counter, parents: parents, milliseconds: milliseconds)
         if random.below(6) == 0 {
           withheld.append(vertex)
         } else {
@@ -190,13 +194,15 @@ struct RingModel {
   /// Parents that were named before they came, by the low bits of their ids; a collision forgets the older one.
   var awaited: [UInt64: UInt64] = [:]
   var evicted: UInt64 = 0
-  /// The newest vertex of each author and when it came; of more authors than a quarter of the slots, the latest.
-  var newest: [NodeID: (vertex: Vertex, stamp: Int)] = [:]
-  var insertions = 0
+  /// The newest vertex of each author; of more authors than a quarter of the slots, those that say the latest times.
+  var newest: [NodeID: Vertex] = [:]
 
   func slot(of id: Digest) -> Int? { line.first { $0.vertex.id == id }?.slot }
 
   mutating func unpin(_ id: Digest) { pinned.remove(id) }
+  private func isOlder(_ one: Vertex, _ other: Vertex) -> Bool {
+    (one.time, one.author.prefix) < (other.time, other.author.prefix)
+  }
 
   mutating func insert(_ vertex: Vertex, isOwn: Bool) -> InsertResult {
     if let slot = slot(of: vertex.id) { return .duplicate(slot: slot) }
@@ -205,7 +211,7 @@ struct RingModel {
     var slot = line.count
     if line.count == capacity {
       let arePinsKept = pinned.count <= capacity / 4
-      while newest[line[0].vertex.author]?.vertex.id == line[0].vertex.id
+      while newest[line[0].vertex.author]?.id == line[0].vertex.id
         || (arePinsKept && pinned.contains(line[0].vertex.id))
       {
         line.append(line.removeFirst())
@@ -217,15 +223,8 @@ struct RingModel {
       evicted += 1
     }
     line.append((vertex, slot))
-    insertions += 1
-    if newest[vertex.author] == nil, newest.count == capacity / 4,
-      let oldest = newest.min(by: { $0.value.stamp < $1.value.stamp })
-    {
-      newest[oldest.key] = nil
-    }
-    if vertex.sequence >= newest[vertex.author]?.vertex.sequence ?? vertex.sequence {
-      newest[vertex.author] = (vertex, insertions)
-    }
+    if vertex.sequence >= newest[vertex.author]?.sequence ?? vertex.sequence { newest[vertex.author] = vertex }
+    if newest.count > capacity / 4, let oldest = newest.values.min(by: isOlder) { newest[oldest.author] = nil }
     if isOwn { pinned.insert(vertex.id) }
     for parent in vertex.parents {
       if self.slot(of: parent) == nil {

@@ -27,17 +27,19 @@ func key(_ number: Int) -> Digest { digest(fields: { $0.u64(UInt64(bitPattern: I
 
 /// A vertex as the ring is handed it.
 struct Vertex {
+  var number: Int
   var author: NodeID
+  var time: Timestamp
   var sequence: Sequence
   var parents: [Digest]
   var record: [UInt8]
   var id: Digest
 
   /// `salt` makes vertices of one author and sequence differ.
-  init(author: Int, counter: UInt32, parents: [Digest] = [], salt: UInt64 = 0) {
+  init(author: Int, counter: UInt32, parents: [Digest] = [], salt: UInt64 = 0, milliseconds: UInt64 = 0) {
     let head = RecordHead(
       kind: .vertex, author: key(author), sequence: Sequence(epoch: 1, counter: counter),
-      time: Timestamp(rawValue: 0))
+      time: Timestamp(milliseconds: milliseconds))
     let body = written { writer in
       writer.u8(UInt8(parents.count))
       for parent in parents { writer.bytes32(parent) }
@@ -51,7 +53,9 @@ struct Vertex {
       writer.signature(Signature())
     }
     record = bytes
+    number = author
     self.author = head.author
+    time = head.time
     sequence = head.sequence
     self.parents = parents
     id = digest(of: bytes.span.bytes)
@@ -68,9 +72,7 @@ final class Ring {
     guard let record = try? RecordView(vertex.record.span.bytes, bodyAtMost: Limits.vertexBodyBytes),
       let view = try? VertexView(record.body)
     else { preconditionFailure("the vertex of a test is canonical") }
-    return cache.insert(
-      vertex.record.span.bytes, id: vertex.id, author: vertex.author, sequence: vertex.sequence, parents: view,
-      isOwn: isOwn)
+    return cache.insert(record, id: vertex.id, parents: view, isOwn: isOwn)
   }
 
   func holds(_ id: Digest) -> Bool { cache.slot(of: id) != nil }

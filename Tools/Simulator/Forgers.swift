@@ -59,8 +59,6 @@ extension Town {
     guard let box = simulation.nodes[number].node, let view = try? RecordView(bytes.span.bytes),
       let vertex = try? VertexView(view.body)
     else { return }
-    _ = box.node.ring.insert(
-      view.bytes, id: simulation.townNetwork.id(of: view), author: author, sequence: sequence, parents: vertex,
-      isOwn: false)
+    _ = box.node.ring.insert(view, id: simulation.townNetwork.id(of: view), parents: vertex, isOwn: false)
   }
 }
