@@ -279,6 +279,8 @@ extension LightNode where Flash: ~Copyable {
         return retrieval.client
       }
       let isGood = emitRecord(row, into: &writer)
+      // Whoever named that bundle was wrong.
+      if !isGood, turnToOther(row, at: now) { continue }
       if !isGood {
         ControlView.emitHead(.failed, request: retrieval.request, contentBytes: 3, into: &writer)
         FailureView.emitHead(.corrupt, into: &writer)

@@ -30,6 +30,9 @@ struct Errand: BitwiseCopyable {
     var wantsCertificate: Bool { self == .certificate || self == .mergeReceipt || self == .audit }
   }
   var isUsed = false
+  /// Which life of its row this is: an acknowledgement may end while the log looks, and what that finds is not for the next
+  /// errand.
+  var generation: UInt8 = 0
   var purpose = Purpose.find
   var member: UInt16 = 0
   var memberPrefix: UInt64 = 0
@@ -84,7 +87,7 @@ extension LightNode where Flash: ~Copyable {
   ) -> Bool {
     for row in 0..<errands.count where !errands[row].isUsed {
       errands[row] = Errand(
-        isUsed: true, purpose: purpose, member: UInt16(member),
+        isUsed: true, generation: errands[row].generation &+ 1, purpose: purpose, member: UInt16(member),
         memberPrefix: mesh.members.count > member ? mesh.members[member].id.prefix : 0,
         query: query, flags: flags, target: target, author: author, hours: hours)
       run(row, at: now)
@@ -137,6 +140,14 @@ extension LightNode where Flash: ~Copyable {
     }
   }
 
+  private func ticket(_ purpose: Ticket.Purpose, _ row: Int) -> StoreTicket {
+    Ticket(purpose, index: row, generation: errands[row].generation).rawValue
+  }
+
+  private func isCurrent(_ ticket: Ticket) -> Bool {
+    errands[ticket.index].isUsed && errands[ticket.index].generation == ticket.generation
+  }
+
   /// Asks the store; a busy store is asked again later.
   private mutating func run(_ row: Int, at now: Instant) {
     let errand = errands[row]
@@ -144,11 +155,11 @@ extension LightNode where Flash: ~Copyable {
     let key = errand.bundle.isZero ? errand.target : errand.bundle
     let answer: ReadAnswer
     if errand.purpose.wantsCertificate {
-      answer = store.load(.certificate, key, ticket: Ticket(.findLoad, index: row).rawValue)
+      answer = store.load(.certificate, key, ticket: ticket(.findLoad, row))
     } else if store.holds(.shard, key) || isWord && store.mayHold(key) {
-      answer = store.load(.shard, key, recallsAll: isWord, ticket: Ticket(.findLoad, index: row).rawValue)
+      answer = store.load(.shard, key, recallsAll: isWord, ticket: ticket(.findLoad, row))
     } else if errand.bundle.isZero && (errand.purpose == .find || errand.purpose == .acknowledge) {
-      answer = store.locate(errand.target, ticket: Ticket(.findLocate, index: row).rawValue)
+      answer = store.locate(errand.target, ticket: ticket(.findLocate, row))
     } else {
       errandEmpty(row)
       return
@@ -190,18 +201,18 @@ extension LightNode where Flash: ~Copyable {
   }
 
   mutating func errandLocated(_ ticket: Ticket, bundle: Digest, at now: Instant) {
-    guard errands[ticket.index].isUsed else { return }
+    guard isCurrent(ticket) else { return }
     errands[ticket.index].bundle = bundle
     run(ticket.index, at: now)
   }
 
   mutating func errandAbsent(_ ticket: Ticket) {
-    guard errands[ticket.index].isUsed else { return }
+    guard isCurrent(ticket) else { return }
     let errand = errands[ticket.index]
     let isFirst = ticket.purpose == .findLoad && errand.bundle.isZero
     if isFirst && (errand.purpose == .find || errand.purpose == .acknowledge) {
       // The fingerprint of another key: it may be a transaction all the same.
-      let answer = store.locate(errand.target, ticket: Ticket(.findLocate, index: ticket.index).rawValue)
+      let answer = store.locate(errand.target, ticket: self.ticket(.findLocate, ticket.index))
       if answer == .started { return }
     }
     errandEmpty(ticket.index)
@@ -222,7 +233,7 @@ extension LightNode where Flash: ~Copyable {
 
   mutating func errandLoaded(_ ticket: Ticket, slot: Int, at now: Instant) {
     defer { store.free(slot) }
-    guard errands[ticket.index].isUsed else { return }
+    guard isCurrent(ticket) else { return }
     let errand = errands[ticket.index]
     let bytes = store.bytes(of: slot)
     if errand.purpose.wantsCertificate {

@@ -33,7 +33,7 @@ public struct FrontierFrame: ~Escapable {
   /// Entries of one frame: what a relayable frame holds.
   public static let entriesMax = (Limits.framesBytes - 3 - headBytes) / entryBytes
 
-  /// `isAnswer`; others are zero.
+  /// `isAnswer`, and what earlier nodes say; others are zero.
   public let flags: UInt8
   /// The range of authors that is covered.
   public let authors: ClosedRange<UInt64>
@@ -45,8 +45,8 @@ public struct FrontierFrame: ~Escapable {
   @_lifetime(copy content)
   public init(_ content: RawSpan) throws(WireError) {
     var reader = ByteReader(content)
-    flags = try reader.u8() & ~Self.wasFull
-    guard flags & ~Self.isAnswer == 0 else { throw .badValue }
+    flags = try reader.u8()
+    guard flags & ~(Self.isAnswer | Self.wasFull) == 0 else { throw .badValue }
     let (first, last) = (try reader.u64(), try reader.u64())
     guard first <= last else { throw .badValue }
     authors = first...last

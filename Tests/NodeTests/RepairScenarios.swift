@@ -225,6 +225,44 @@ import Wire
     #expect(mesh.status("repair.requested", of: reader) == 1)
   }
 
+  /// An errand that ends while the log looks for it leaves its row to another one, which what was found is not for.
+  @Test func whatWasLookedUpForOneErrandIsNotForAnother() throws {
+    let mesh = mesh(5, seed: 1)
+    var bundles: [Digest] = []
+    for _ in 0..<2 {
+      let put = mesh.submit(mesh.random.bytes(2_000), flags: [.full, .flush], to: 0)
+      bundles.append(try #require(mesh.stored(put, at: 0)).location.bundle)
+    }
+    let holder = try #require(
+      (1..<5).first { index in bundles.allSatisfy { mesh.holders(of: $0).contains(index) } })
+    let runner = mesh.nodes[holder]
+    runner.medium.readTiming = .later
+    let (author, other) = (mesh.nodes[0].id, mesh.nodes[(holder + 1) % 5].id)
+    let isAcknowledging = runner.node.startErrand(.acknowledge, member: 0, target: bundles[0], at: mesh.now)
+    runner.node.idleUntil = .zero
+    runner.node.wake(at: mesh.now)
+    runner.node.heardAcknowledgement(
+      RepairAcknowledgement(target: bundles[0], bundle: bundles[0]), by: other, at: mesh.now)
+    let isReleasing = runner.node.startErrand(.release, member: 0, target: bundles[1], author: author, at: mesh.now)
+    #expect(isAcknowledging && isReleasing)
+    while runner.medium.pendingCount > 0 { runner.node.complete(runner.medium.end(), at: mesh.now) }
+    mesh.run(for: .seconds(1))
+    #expect(mesh.holders(of: bundles[0]).contains(holder) && !mesh.holders(of: bundles[1]).contains(holder))
+  }
+
+  /// Somebody says that a transaction is in a bundle in which it is not: it is looked for elsewhere.
+  @Test func aWrongBundleIsNotTheEndOfAGet() throws {
+    let mesh = mesh(6, seed: 1)
+    let body = mesh.random.bytes(2_000)
+    let right = try #require(mesh.stored(mesh.submit(body, flags: [.full, .flush], to: 0), at: 0)).location
+    let put = mesh.submit(mesh.random.bytes(2_000), flags: [.full, .flush], to: 0)
+    let wrong = try #require(mesh.stored(put, at: 0)).location
+    let reader = try #require((1..<6).first { !mesh.holders(of: right.bundle).contains($0) })
+    mesh.nodes[reader].node.heardAcknowledgement(
+      RepairAcknowledgement(target: right.transaction, bundle: wrong.bundle), by: mesh.nodes[0].id, at: mesh.now)
+    #expect(mesh.brings(Location(transaction: right.transaction, bundle: .zero), body, to: reader))
+  }
+
   // MARK: Release
 
   @Test(arguments: 1...4 as ClosedRange<UInt64>) func aReleaseReachesEveryHolder(_ seed: UInt64) throws {
