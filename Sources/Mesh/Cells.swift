@@ -195,10 +195,37 @@ extension Mesh {
   /// Whether it may soon matter who has settled.
   var isScarce: Bool { members.count * 2 > seatsMax }
 
-  /// Tells a member at once what pings say. Who is reached through others hears it with the next probe: those between
-  /// have no room for something to everybody at the same time.
+  /// Tells a member what pings say, when it was last told something else: at once, or, when a handshake comes first, in its
+  /// turn. Who is reached through others hears it with the next probe: those between have no room for something to
+  /// everybody at the same time.
   mutating func tellFlags(to row: Int, at now: Instant) {
-    if !members[row].path.isRelayed { ping(row, at: now) }
+    guard !members[row].path.isRelayed, cellFlags(for: row) & PingFrame.standing != members[row].toldFlags else {
+      return
+    }
+    guard !members[row].hasSession else { return ping(row, at: now) }
+    tickAt = min(tickAt, max(now, flagsAt))
+  }
+
+  /// Begins one of the handshakes that are needed to tell flags. Most of them wait for each other's news in vain: by its turn
+  /// a pair has met, or both have more to say.
+  mutating func tellFlagsInTurn(at now: Instant) {
+    guard isScarce else { return }
+    guard now >= flagsAt else {
+      tickAt = min(tickAt, flagsAt)
+      return
+    }
+    for _ in 0..<members.count {
+      flagsCursor = (flagsCursor + 1) % members.count
+      let member = members[flagsCursor]
+      guard member.isMate, !member.hasSession, !member.path.isRelayed, member.suspectUntil == .never,
+        now - member.pingSentAt >= Limits.flagsAgainAfter,
+        cellFlags(for: flagsCursor) & PingFrame.standing != member.toldFlags
+      else { continue }
+      ping(flagsCursor, at: now)
+      flagsAt = now + pacing.stretched(Limits.flagsPause)
+      tickAt = min(tickAt, flagsAt)
+      return
+    }
   }
 
   /// Member `index` has told its flags.

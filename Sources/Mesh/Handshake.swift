@@ -430,6 +430,7 @@ extension Mesh {
     introduceSelf(to: row)
     if isNewLife, members[row].isAlive {
       members[row].isRestarted = true
+      members[row].toldFlags = .max
       changeState(row, to: .known, at: now)
     }
     admit(row, at: now)

@@ -96,6 +96,8 @@ public struct Member: BitwiseCopyable, Sendable {
   public var free: UInt8 = 255
   /// Flags of its last ping.
   public var flags: UInt16 = 0
+  /// Those that it was told last, as far as they stand; all of them when it was told none, or has forgotten them.
+  var toldFlags = UInt16.max
   /// Digest of its DAG in its last ping.
   public var digest: UInt64 = 0
   /// Shards under way to it.

@@ -97,6 +97,7 @@ extension Mesh {
     // Otherwise it is looked at whenever a probe is due.
     let isRestless = !cell.isSettled || cell.restlessSince != .never
     if members.count > 0, isRestless { tickAt = min(tickAt, cell.lookAt) }
+    tellFlagsInTurn(at: now)
     announceRoutes(at: now)
     tickAt = min(tickAt, routesAt)
     repeatRelays(at: now)
@@ -401,12 +402,14 @@ extension Mesh {
   }
 
   /// What a ping or its answer to member `index` says now.
-  func outgoingPing(_ number: UInt32, for index: Int) -> PingFrame {
+  mutating func outgoingPing(_ number: UInt32, for index: Int) -> PingFrame {
     var frame = selfPing
     frame.number = number
     frame.members = membersDigest
     frame.flags |= UInt16(pacing.pairSeconds(members.aliveCount)) << PingFrame.everyShift
-    frame.flags |= cellFlags(for: index)
+    let flags = cellFlags(for: index)
+    frame.flags |= flags
+    members[index].toldFlags = flags & PingFrame.standing
     return frame
   }
 

@@ -118,6 +118,9 @@ public struct Mesh: ~Copyable {
   var cell = Cell()
   /// What pings say of all members.
   var census = Census()
+  /// When the next handshake may begin that only tells flags, and who was told last.
+  var flagsAt = Instant.zero
+  var flagsCursor = 0
   /// Sessions with members, present and former keys of one counted once.
   public internal(set) var sessionCount = 0
   var refused = Refused()
@@ -136,8 +139,12 @@ public struct Mesh: ~Copyable {
   let hasOtherSecret: Bool
   /// The ways to members, by their rows.
   let routes: Table<Route>
-  /// When neighbours are told of routes.
+  /// When neighbours are told of routes, not before when, and how long that is after the last time.
   var routesAt = Instant.never
+  var routesNotBefore = Instant.zero
+  var routesPause = Interval(microseconds: 0)
+  /// Records that neighbours were asked for, by the ids of their authors.
+  let askedRecords = Table(repeating: AskedRecord(), count: AskedRecord.countMax)
   /// Whether some member may have become a neighbour, or none.
   var linksMayDiffer = false
   /// How new the own record is, and when somebody last asked for a newer one.
@@ -179,7 +186,7 @@ public struct Mesh: ~Copyable {
   /// Bytes that a mesh with `members` members reserves, without its queue.
   public static func byteCount(members: Int) -> Int {
     MemberTable.byteCount(members) + Table<Route>.byteCount(members) + MemberTable.recordBytesMax
-      + Table<MeshEvent>.byteCount(32) + Refused.byteCount
+      + Table<MeshEvent>.byteCount(32) + Refused.byteCount + Table<AskedRecord>.byteCount(AskedRecord.countMax)
       + Table<ConfiguredPeer>.byteCount(Limits.configuredPeersMax)
       + FlowTable.byteCount(members: members) + AllowanceTable.byteCount(members: members)
   }
@@ -516,6 +523,7 @@ public struct Mesh: ~Copyable {
       return
     }
     receiveWay(to: row, hops: hops, from: index, at: now)
+    considerOffered(row, at: now)
     guard !members[row].isAlive else { return }
     if !endpoint.isNone {
       setPath(row, Path(endpoint))

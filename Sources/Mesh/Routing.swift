@@ -42,6 +42,17 @@ struct Route: BitwiseCopyable {
   }
 }
 
+/// A record that a neighbour was asked for, and the best way that another one has offered meanwhile.
+struct AskedRecord: BitwiseCopyable {
+  static let countMax = 64
+  var destination: UInt64 = 0
+  var age = RecordAge.none
+  var until = Instant.zero
+  /// Id of the other neighbour, and its hops.
+  var neighbour: UInt64 = 0
+  var hops = RouteEntry.unreachable
+}
+
 extension Mesh {
   /// How many hops away a member is: 1 for a neighbour, 0 when no way is known.
   public func hops(to index: Int) -> UInt8 { routes[index].nextHop < 0 ? 0 : routes[index].hops }
@@ -215,14 +226,25 @@ extension Mesh {
   // MARK: Telling
 
   mutating func tellRoutes(at instant: Instant) {
-    routesAt = min(routesAt, instant)
+    routesAt = min(routesAt, max(instant, routesNotBefore))
     tickAt = min(tickAt, routesAt)
   }
 
-  /// Neighbours are to hear of the way to `row`.
+  /// Neighbours are to hear of the way to `row`; soon, when somebody waits for it.
   private mutating func spread(_ row: Int, at now: Instant) {
     routes[row].isNews = true
+    if now < routes[row].isWantedUntil { routesNotBefore = now }
     tellRoutes(at: now + Limits.routesAfter)
+  }
+
+  /// Neighbours have just been told. Where news come one after the other, as when many start, the next ones wait the
+  /// longer for company, the more neighbours each of them goes to.
+  private mutating func toldRoutes(to count: Int, at now: Instant) {
+    guard count > 0 else { return }
+    let isStorm = now - routesNotBefore < routesPause * 2
+    let longest = min(Limits.routesAfter * UInt64(count), Limits.routesAfterMax)
+    routesPause = isStorm ? max(Limits.routesAfter, min(routesPause * 2, longest)) : Limits.routesAfter
+    routesNotBefore = now + routesPause
   }
 
   /// Tells neighbours what has changed, and new ones everything.
@@ -230,6 +252,7 @@ extension Mesh {
     guard now >= routesAt else { return }
     routesAt = .never
     var hasNews = false
+    var toldCount = 0
     for row in 0..<members.count where routes[row].isNews { hasNews = true }
     for neighbour in 0..<members.count where members[neighbour].isNeighbour {
       // Without a session it hears of all of them when it has one again.
@@ -253,8 +276,12 @@ extension Mesh {
         if entries.remaining == 0 { sendRoutes(&entries, to: neighbour) }
         routeEntry(row).emit(into: &entries)
       }
-      if entries.count > 0 { sendRoutes(&entries, to: neighbour) }
+      if entries.count > 0 {
+        sendRoutes(&entries, to: neighbour)
+        toldCount += 1
+      }
     }
+    toldRoutes(to: toldCount, at: now)
     for row in 0..<members.count where routes[row].isNews {
       routes[row].isNews = false
       if members[row].isSeated { routes[row].isTold = true }
@@ -317,6 +344,37 @@ extension Mesh {
     }
   }
 
+  /// Neighbour `index` has told of a way along a record that is news, and that nobody waits for: it is asked for that, unless
+  /// another neighbour has just been asked for it. Then the way is kept until the record is here.
+  private mutating func wantRecord(of entry: RouteEntry, than age: RecordAge, from index: Int, at now: Instant) {
+    let row = Int(truncatingIfNeeded: entry.destination % UInt64(AskedRecord.countMax))
+    let asked = askedRecords[row]
+    if asked.destination == entry.destination, asked.age >= entry.age, now < asked.until {
+      if entry.hops < asked.hops {
+        askedRecords[row].hops = entry.hops
+        askedRecords[row].neighbour = members[index].id.prefix
+      }
+      return
+    }
+    let roundTrip = Interval(microseconds: UInt64(members[index].roundTripMicroseconds) * 4)
+    askedRecords[row] = AskedRecord(
+      destination: entry.destination, age: entry.age, until: now + max(Limits.recordAnswerWithin, roundTrip))
+    wantRecord(entry.destination, than: age, from: index)
+  }
+
+  /// The record of `row` is here: the way that somebody else has offered meanwhile is looked at.
+  mutating func considerOffered(_ row: Int, at now: Instant) {
+    let prefix = members[row].id.prefix
+    let place = Int(truncatingIfNeeded: prefix % UInt64(AskedRecord.countMax))
+    let asked = askedRecords[place]
+    guard asked.destination == prefix, members[row].age >= asked.age else { return }
+    askedRecords[place] = AskedRecord()
+    guard asked.hops != RouteEntry.unreachable, let neighbour = members.index(prefix: asked.neighbour) else {
+      return
+    }
+    consider(row, hops: asked.hops, age: asked.age, from: neighbour, at: now)
+  }
+
   /// Asks `neighbour` alone for the record that it has.
   private mutating func wantRecord(_ destination: UInt64, than age: RecordAge, from neighbour: Int) {
     let frame = WantRouteFrame(destination: destination, age: age, hopsLeft: 0)
@@ -341,13 +399,17 @@ extension Mesh {
       guard entry.destination != selfID.prefix else { continue }
       guard let row = members.index(prefix: entry.destination) else {
         if entry.hops < Limits.hopsMax, !refused.contains(entry.destination, entry.age, at: now) {
-          wantRecord(entry.destination, than: .none, from: index)
+          wantRecord(of: entry, than: .none, from: index, at: now)
         }
         continue
       }
       // A way counts as old as the record that it is a way to: that is signed, what a neighbour says is not.
       if entry.age > members[row].age, entry.hops < Limits.hopsMax {
-        wantRecord(entry.destination, than: members[row].age, from: index)
+        if now < routes[row].isWantedUntil {
+          wantRecord(entry.destination, than: members[row].age, from: index)
+        } else {
+          wantRecord(of: entry, than: members[row].age, from: index, at: now)
+        }
         continue
       }
       consider(row, hops: entry.hops, age: min(entry.age, members[row].age), from: index, at: now)

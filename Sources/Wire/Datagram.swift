@@ -348,6 +348,8 @@ public struct FrameWalk: ~Escapable {
   public static let cellShift: UInt16 = 4
   /// See `cellShift`.
   public static let cellMask: UInt32 = 15
+  /// The flags that decide who has a seat.
+  public static let standing = isGuest | isSettled | UInt16(cellMask) << cellShift
   /// Where the seconds begin.
   public static let everyShift: UInt16 = 8
   /// Which members the sender knows to be there: the xor of the first 8 bytes of their ids and its own, folded.

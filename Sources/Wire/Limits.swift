@@ -164,6 +164,11 @@ public enum Limits {
   public static let probedWithoutSessionAtRest: UInt64 = 1_024
   /// for so long: nobody is left out meanwhile by chance.
   public static let restlessFor = Interval.seconds(60)
+  /// Between two handshakes that only tell a mate whether it has a seat, and whether this node has settled: a tenth of a
+  /// Raspberry Pi Zero.
+  public static let flagsPause = Interval.milliseconds(100)
+  /// Before the same mate is tried again for that.
+  public static let flagsAgainAfter = Interval.seconds(5)
   /// How long a probe waits for its answer before it tries again; three round trips when those are longer.
   public static let probePatience = Interval.milliseconds(200)
   /// A handshake that takes longer counts as one of this: who is slow must not make a node wait for all the others.
@@ -192,6 +197,10 @@ public enum Limits {
   public static let relayAttempts: UInt8 = 5
   /// How long news of routes waits for company.
   public static let routesAfter = Interval.milliseconds(20)
+  /// How long they wait at most, where news follows news.
+  public static let routesAfterMax = Interval.milliseconds(500)
+  /// How long an answer to a question for a record may take, or four round trips, before another neighbour is asked.
+  public static let recordAnswerWithin = Interval.milliseconds(250)
   /// When a neighbour that has not heard them is told again.
   public static let routesAgainAfter = Interval.milliseconds(200)
   /// How often at most a way to one node is asked for, doubling up to 16 times.

@@ -206,27 +206,26 @@ extension Town {
     let sent = simulation.nodes[number].sentBytes
     let passed = (simulation.now - residents[number].sentAt).microseconds / 1_000_000
     guard passed >= 60 else { return }
-    let rate = (sent - residents[number].sentBytes) / Int(passed)
-    let before = residents[number].trafficFigures
+    let (before, shown) = (residents[number].trafficFigures, Self.trafficFigures.map { figures[$0] ?? 0 })
+    // A node that was started meanwhile counts from nothing.
+    let done = shown.indices.map { before.isEmpty || shown[$0] < before[$0] ? shown[$0] : shown[$0] - before[$0] }
+    // What a node passes on is its makers' traffic: who is the only way for many sends much.
+    let rate = (sent - residents[number].sentBytes - Int(done[0])) / Int(passed)
     (residents[number].sentBytes, residents[number].sentAt) = (sent, simulation.now)
-    residents[number].trafficFigures = Self.trafficFigures.map { figures[$0] ?? 0 }
+    residents[number].trafficFigures = shown
     looked(.traffic)
     if rate > bytesPerNodeSecondMax {
-      // A node that was started meanwhile counts from nothing.
-      let what = Self.trafficFigures.enumerated().map { index, name in
-        let (now, before) = (residents[number].trafficFigures[index], before.isEmpty ? 0 : before[index])
-        return "\(name) \(now >= before ? now - before : now)"
-      }.joined(separator: ", ")
+      let what = zip(Self.trafficFigures, done).map { "\($0) \($1)" }.joined(separator: ", ")
       find(
         .traffic, number,
-        "has sent \(rate) B/s over \(passed) s, more than \(bytesPerNodeSecondMax); meanwhile \(what)")
+        "has sent \(rate) B/s of its own over \(passed) s, more than \(bytesPerNodeSecondMax); meanwhile \(what)")
     }
   }
 
-  /// What says where traffic comes from.
+  /// What says where traffic comes from; first, what was passed on.
   private static let trafficFigures = [
-    "node.up_ms", "traffic.sent", "mesh.relayed_bytes", "shards.leaf_frames_sent", "shards.served",
-    "dag.made", "dag.heard", "dag.vertices_sent", "dag.vertex_bytes_sent", "dag.control_bytes_sent",
+    "mesh.relayed_bytes", "node.up_ms", "traffic.sent", "shards.leaf_frames_sent", "shards.served", "dag.made",
+    "dag.heard", "dag.vertices_sent", "dag.vertex_bytes_sent", "dag.control_bytes_sent",
     "dag.reconciliations",
     "dag.offered", "dag.gone", "bundles.made", "bundles.failed", "bundles.repaired", "repair.requested",
   ]
