@@ -113,8 +113,8 @@ extension Scenario {
     getEvery = sooner(getEvery, atLeast: Interval(microseconds: pause))
     commuteEvery = sooner(commuteEvery, atLeast: .seconds(120))
     scrub = sooner(scrub, atLeast: .seconds(600))
-    // What loses shards and whole memories sixty times as often makes others send more.
-    bytesPerNodeSecondMax = bytesPerNodeSecondMax * Int(60 + times) / 60
+    // What loses shards and whole memories so many times as often makes others send more.
+    bytesPerNodeSecondMax = bytesPerNodeSecondMax * Int(30 + times) / 30
     repairAfter = (
       sooner(repairAfter.0, atLeast: .seconds(60)), sooner(repairAfter.1, atLeast: .seconds(300)),
       sooner(repairAfter.2, atLeast: .seconds(600))
