@@ -209,22 +209,25 @@ extension Town {
     let (before, shown) = (residents[number].trafficFigures, Self.trafficFigures.map { figures[$0] ?? 0 })
     // A node that was started meanwhile counts from nothing.
     let done = shown.indices.map { before.isEmpty || shown[$0] < before[$0] ? shown[$0] : shown[$0] - before[$0] }
-    // What a node passes on is its makers' traffic: who is the only way for many sends much.
+    // What a node passes on is its makers' traffic: who is the only way for many sends much. And when most of an island has
+    // gone, all that it has is made again at once: there may be as much of shards as of everything else.
     let rate = (sent - residents[number].sentBytes - Int(done[0])) / Int(passed)
+    let leaves = min(rate, Int(done[1]) * Limits.datagramBytes / Int(passed))
     (residents[number].sentBytes, residents[number].sentAt) = (sent, simulation.now)
     residents[number].trafficFigures = shown
     looked(.traffic)
-    if rate > bytesPerNodeSecondMax {
+    if rate > 2 * bytesPerNodeSecondMax || rate - leaves > bytesPerNodeSecondMax {
       let what = zip(Self.trafficFigures, done).map { "\($0) \($1)" }.joined(separator: ", ")
       find(
         .traffic, number,
-        "has sent \(rate) B/s of its own over \(passed) s, more than \(bytesPerNodeSecondMax); meanwhile \(what)")
+        "has sent \(rate) B/s of its own over \(passed) s, \(leaves) of it leaves; \(bytesPerNodeSecondMax) are allowed; meanwhile \(what)"
+      )
     }
   }
 
-  /// What says where traffic comes from; first, what was passed on.
+  /// What says where traffic comes from; first what was passed on, and the leaves.
   private static let trafficFigures = [
-    "mesh.relayed_bytes", "node.up_ms", "traffic.sent", "shards.leaf_frames_sent", "shards.served", "dag.made",
+    "mesh.relayed_bytes", "shards.leaf_frames_sent", "node.up_ms", "traffic.sent", "shards.served", "dag.made",
     "dag.heard", "dag.vertices_sent", "dag.vertex_bytes_sent", "dag.control_bytes_sent",
     "dag.reconciliations",
     "dag.offered", "dag.gone", "bundles.made", "bundles.failed", "bundles.repaired", "repair.requested",
