@@ -148,7 +148,8 @@ public struct NoiseHandshake: BitwiseCopyable, Sendable {
     let keys = psk.withBytes { derive($0) }
     chainingKey = keys.0
     keys.1.withBytes { mix(hash: $0) }
-    (key, counter) = (keys.2.first, 0)
+    let third = keys.1.withBytes { Self.authenticate(keys.secret, $0, number: 3) }
+    (key, counter) = (third.first, 0)
   }
 
   private mutating func seal(_ plain: RawSpan, into writer: inout ByteWriter) {
@@ -177,12 +178,11 @@ public struct NoiseHandshake: BitwiseCopyable, Sendable {
     return isAuthentic
   }
 
-  /// HKDF of §4.3, all three outputs.
-  private func derive(_ input: RawSpan) -> (Bytes64, Bytes64, Bytes64) {
+  /// HKDF of §4.3: two outputs, and what a third is made with.
+  private func derive(_ input: RawSpan) -> (Bytes64, Bytes64, secret: Bytes64) {
     let secret = Self.authenticate(chainingKey, input)
     let first = Self.authenticate(secret, RawSpan(), number: 1)
-    let second = first.withBytes { Self.authenticate(secret, $0, number: 2) }
-    return (first, second, second.withBytes { Self.authenticate(secret, $0, number: 3) })
+    return (first, first.withBytes { Self.authenticate(secret, $0, number: 2) }, secret)
   }
 
   /// HMAC over BLAKE2b-512, whose block has 128 bytes, of up to 64 bytes and, when it is not 0, the byte `number`.

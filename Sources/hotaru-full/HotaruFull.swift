@@ -115,8 +115,7 @@ struct TokenCommand: ParsableCommand {
         guard let scope = Scope(rawValue: $0) else { throw ValidationError("--scope: read, submit or operate") }
         return scope
       }
-      var tokens = try Tokens(home: homeFolder(home))
-      print(try tokens.add(name, Set(scopes)))
+      print(try Tokens.change(homeFolder(home)) { try $0.add(name, Set(scopes)) })
     }
   }
 
@@ -137,8 +136,7 @@ struct TokenCommand: ParsableCommand {
     @ArgumentParser.Option(help: "The node's home.") var home: String?
 
     func run() throws {
-      var tokens = try Tokens(home: homeFolder(home))
-      try tokens.remove(name)
+      try Tokens.change(homeFolder(home)) { try $0.remove(name) }
     }
   }
 }

@@ -354,6 +354,16 @@ class Access(unittest.TestCase):
             wait_for("a refusal", lambda: status(second) == 401, 2)
             self.assertEqual(status(None), 401)
 
+    def test_tokens_that_are_made_at_the_same_time_are_all_there(self):
+        with tempfile.TemporaryDirectory() as folder:
+            light("init", "--home", f"{folder}/home")
+            names = [f"app{number}" for number in range(12)]
+            added = [subprocess.Popen([FULL, "token", "add", name, "--home", f"{folder}/home"], stdout=subprocess.DEVNULL)
+                     for name in names]
+            self.assertEqual([process.wait(20) for process in added], [0] * len(names))
+            listed = subprocess.run([FULL, "token", "list", "--home", f"{folder}/home"], check=True, capture_output=True, text=True)
+            self.assertEqual({line.split()[0] for line in listed.stdout.splitlines()}, set(names))
+
     @unittest.skipUnless(os.geteuid() == 0, "only root makes tokens for others")
     def test_a_token_belongs_to_who_has_the_home(self):
         with tempfile.TemporaryDirectory() as folder:

@@ -2,7 +2,10 @@
 
 import concurrent.futures
 import contextlib
+import http.client
 import json
+import resource
+import socket
 import sys
 import time
 import unittest
@@ -86,6 +89,47 @@ class Rates(unittest.TestCase):
             self.assertEqual((answer[0], answer[2]["Access-Control-Allow-Origin"]), (400, "https://other.example"))
             answer = self.ask(town, "GET", "/healthz", Origin="https://evil.example")
             self.assertIsNone(answer[2]["Access-Control-Allow-Origin"])
+
+
+class Sizes(unittest.TestCase):
+    def test_header_fields_that_are_too_many_or_too_long_are_refused(self):
+        with Town(1) as town:
+            fits = {"Fits": "a" * 8_000, "Also": "a" * 7_000} | {f"X-{number}": "1" for number in range(50)}
+            many, long = {f"X-{number}": "1" for number in range(70)}, {"Long": "a" * 8_300}
+            together = {f"X-{number}": "a" * 4_200 for number in range(4)}
+            for headers, expected in ((fits, 200), (many, 400), (long, 400), (together, 400), ({}, 200)):
+                with contextlib.closing(town.connect()) as connection:
+                    connection.request("GET", "/healthz", headers=headers)
+                    self.assertEqual(connection.getresponse().status, expected, list(headers)[:1])
+
+    def test_connections_above_the_limit_wait(self):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (8_192, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        with Town(1) as town, contextlib.ExitStack() as opened:
+            open_ones = [opened.enter_context(socket.create_connection(("127.0.0.1", town.http))) for _ in range(2_048)]
+            wait_for("all of them", lambda: self.counted(town, open_ones[0]) == 2_048, 20)
+            late = opened.enter_context(socket.create_connection(("127.0.0.1", town.http), timeout=1))
+            late.sendall(b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n")
+            with self.assertRaises(TimeoutError):
+                late.recv(1)
+            open_ones[1].close()
+            late.settimeout(10)
+            self.assertTrue(late.recv(64).startswith(b"HTTP/1.1 200"))
+
+    def counted(self, town, connection):
+        """How many connections are open, asked over one of them."""
+        connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n")
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        lines = answer.read().decode().splitlines()
+        return float(next(line.split()[-1] for line in lines if line.startswith("hotaru_http_connections ")))
+
+    def test_connections_of_grpc_above_the_limit_are_closed(self):
+        with Town(1) as town, contextlib.ExitStack() as opened:
+            sockets = [opened.enter_context(socket.create_connection(("127.0.0.1", town.grpc), timeout=10))
+                       for _ in range(130)]
+            # What is let in hears HTTP/2 settings first.
+            said = [connection.recv(1) for connection in sockets]
+            self.assertEqual(said.count(b""), 2)
 
 
 class Events(unittest.TestCase):

@@ -218,7 +218,24 @@ class PostgresFaults(unittest.TestCase):
             town.stop()
             self.server.ask("INSERT INTO repair (target, requester, begun, milliseconds, outcome) "
                             f"VALUES ('\\x00', 'who', {when - past}, 1, 'failed')")
-            town.start("--analytics", self.server.uri, "--keep", "30s")
+            # A long report: nobody waits for it, and it for nobody.
+            with subprocess.Popen(["psql", self.server.uri, "-XAt"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as report:
+                report.stdin.write("BEGIN; SELECT count(*) FROM transaction;\n")
+                report.stdin.flush()
+                report.stdout.readline()
+                self.assertGreater(int(report.stdout.readline()), 0)
+                town.start("--analytics", self.server.uri, "--keep", "30s")
+                end = time.monotonic() + 40
+                while time.monotonic() < end:
+                    begin = time.monotonic()
+                    identity = town.sign()
+                    self.assertEqual(town.post(identity)[0], 202)
+                    self.assertEqual(town.get(identity["id"], "5s")[0], 200)
+                    self.assertLess(time.monotonic() - begin, 6)
+                    time.sleep(1)
+                self.assertEqual(self.server.ask(f"SELECT count(*) FROM pg_class WHERE relname = '{old}'"), "1")
+                report.stdin.write("COMMIT;\n")
+                report.stdin.close()
             wait_for("expiry", lambda: town.get(signed[0]["id"], "0s")[0] == 404, 40)
             wait_for("no repair request", lambda: self.server.ask("SELECT count(*) FROM repair") == "0")
             wait_for("no partition", lambda: self.server.ask(f"SELECT count(*) FROM pg_class WHERE relname = '{old}'") == "0")

@@ -118,8 +118,10 @@ final class PostgresConnection {
     guard let result else { throw StoreUnavailable(description: Self.words(connection)) }
     let status = PQresultStatus(result)
     guard status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK else {
+      // 'C', SQLSTATE.
+      let state = PQresultErrorField(result, 67).map { String(cString: $0) }
       PQclear(result)
-      throw StoreUnavailable(description: Self.words(connection))
+      throw StoreUnavailable(description: Self.words(connection), state: state)
     }
     return PostgresRows(result)
   }

@@ -134,10 +134,15 @@ final class PostgresStore: TransactionStore {
   private func makePartition(for milliseconds: Int64, _ connection: PostgresConnection) throws {
     let month = Self.month(of: milliseconds)
     guard !months.withLock({ $0.contains(month.name) }) else { return }
-    try connection.execute(
-      """
-      CREATE TABLE IF NOT EXISTS \(month.name) PARTITION OF "transaction" FOR VALUES FROM (\(month.start)) TO (\(month.end))
-      """)
+    let isThere = try connection.execute("SELECT count(*) FROM pg_class WHERE relname = $1", .text(month.name))
+    if isThere.integer(0, 0) == 0 {
+      // In two steps, which wait for nobody who reads the table; `PARTITION OF` would.
+      try connection.execute("CREATE TABLE \(month.name) (LIKE \"transaction\" INCLUDING ALL)")
+      try connection.execute(
+        """
+        ALTER TABLE "transaction" ATTACH PARTITION \(month.name) FOR VALUES FROM (\(month.start)) TO (\(month.end))
+        """)
+    }
     months.withLock { _ = $0.insert(month.name) }
   }
 
@@ -240,7 +245,7 @@ final class PostgresStore: TransactionStore {
         """, .text(oldest))
       for row in 0..<partitions.count {
         guard let name = partitions.bytes(row, 0).map({ String(decoding: $0, as: UTF8.self) }) else { continue }
-        try connection.execute("DROP TABLE \(name)")
+        guard try Self.drop(name, connection) else { break }
         months.withLock { _ = $0.remove(name) }
       }
       let count =
@@ -271,6 +276,24 @@ final class PostgresStore: TransactionStore {
       return Int(count)
     }
   }
+
+  /// Drops a month's partition, or nothing while somebody reads: who waited for a long report would have everybody wait
+  /// behind it who writes. The next look finds it again.
+  private static func drop(_ name: String, _ connection: PostgresConnection) throws -> Bool {
+    try connection.execute("SAVEPOINT month")
+    do {
+      // With all partitions of it.
+      try connection.execute("LOCK TABLE \"transaction\" IN ACCESS EXCLUSIVE MODE NOWAIT")
+    } catch let error as StoreUnavailable {
+      try connection.execute("ROLLBACK TO month")
+      guard error.state == lockNotAvailable else { throw error }
+      return false
+    }
+    try connection.execute("DROP TABLE \(name)")
+    return true
+  }
+  /// SQLSTATE of a lock that somebody else has; PostgreSQL's documentation, appendix A.
+  private static let lockNotAvailable = "55P03"
 
   // MARK: Reading
 

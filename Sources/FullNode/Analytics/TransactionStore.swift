@@ -6,6 +6,8 @@ import Wire
 public struct StoreUnavailable: Error, CustomStringConvertible {
   /// Why, in its own words.
   public let description: String
+  /// The server's code for it, when it has one: SQLSTATE.
+  var state: String?
 }
 
 /// A store. A write returns when it is synced.

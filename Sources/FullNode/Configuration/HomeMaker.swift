@@ -44,7 +44,6 @@ public func makeHome(_ home: String, network: String, tokenFor app: String) thro
   if !FileManager.default.fileExists(atPath: file) {
     try FullOptions.file.write(toFile: file, atomically: true, encoding: .utf8)
   }
-  var tokens = try Tokens(home: home)
-  let token = tokens.entries.isEmpty ? try tokens.add(app, Set(Scope.allCases)) : nil
+  let token = try Tokens.change(home) { $0.entries.isEmpty ? try $0.add(app, Set(Scope.allCases)) : nil }
   return NewHome(key: key, token: token)
 }

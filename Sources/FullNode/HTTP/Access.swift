@@ -70,6 +70,22 @@ public struct Tokens: Sendable {
     }
   }
 
+  /// Changes the tokens of `home`, one program after the other.
+  public static func change<Answer>(_ home: String, _ body: (inout Tokens) throws -> Answer) throws -> Answer {
+    let folder = open(home, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    guard folder >= 0 else {
+      throw WrongSetting(description: "\(home) cannot be opened: \(String(cString: strerror(errno)))")
+    }
+    defer { close(folder) }
+    while flock(folder, LOCK_EX) != 0 {
+      guard errno == EINTR else {
+        throw WrongSetting(description: "\(home) cannot be locked: \(String(cString: strerror(errno)))")
+      }
+    }
+    var tokens = try Tokens(home: home)
+    return try body(&tokens)
+  }
+
   private func store() throws {
     let lines = entries.map {
       "\($0.hash.hexadecimal) \($0.name) \($0.scopes.map(\.rawValue).sorted().joined(separator: ","))\n"
