@@ -206,8 +206,8 @@ extension Mesh {
     tickAt = min(tickAt, max(now, flagsAt))
   }
 
-  /// Begins one of the handshakes that are needed to tell flags. Most of them wait for each other's news in vain: by its turn
-  /// a pair has met, or both have more to say.
+  /// Begins one of the handshakes that are needed to tell flags, one after the other: a pair that meets meanwhile needs none,
+  /// and one tells the news of both ends, and all of it. O(members).
   mutating func tellFlagsInTurn(at now: Instant) {
     guard isScarce else { return }
     guard now >= flagsAt else {
