@@ -369,7 +369,10 @@ extension Mesh {
     let asked = askedRecords[place]
     guard asked.destination == prefix, members[row].age >= asked.age else { return }
     askedRecords[place] = AskedRecord()
-    guard asked.hops != RouteEntry.unreachable, let neighbour = members.index(prefix: asked.neighbour) else {
+    // An answer that was lost on the way comes a little later, not whenever the record is news again.
+    guard now - asked.until < .seconds(2), asked.hops != RouteEntry.unreachable,
+      let neighbour = members.index(prefix: asked.neighbour)
+    else {
       return
     }
     consider(row, hops: asked.hops, age: asked.age, from: neighbour, at: now)

@@ -114,6 +114,23 @@ import Wire
     #expect(failures(rig) == 0, "seed \(seed)")
   }
 
+  /// In a cell that is nearly full all are told who has settled and who has a seat: with hardly more handshakes than it takes to
+  /// meet.
+  @Test func flagsCostFewHandshakes() {
+    let count = 26
+    let rig = Self.crowd(count, sessions: 8)
+    rig.run(for: .seconds(60))
+    #expect(Self.isComplete(rig))
+    let begun = rig.nodes.reduce(0) { $0 + Int($1.mesh.handshakeCounter) }
+    #expect(begun <= count * (count - 1) / 2 * 33 / 10, "\(begun)")
+    for node in rig.nodes {
+      for row in 0..<node.mesh.members.count {
+        let flags = node.mesh.members[row].flags
+        #expect(flags & PingFrame.isSettled != 0)
+      }
+    }
+  }
+
   @Test func aLateComerIsKnownToAll() {
     let rig = Self.crowd(20, sessions: 8)
     rig.run(for: .seconds(20))

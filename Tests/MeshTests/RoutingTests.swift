@@ -183,6 +183,31 @@ import Wire
     }
   }
 
+  /// Several neighbours tell of a record that is not known: one of them is asked, and the shortest way is taken all the same.
+  /// Who waits for a way asks all of them.
+  @Test func aRecordOfWhichSeveralTellIsAskedForOnce() throws {
+    let rig = MeshRig.linked(4)
+    let (node, far) = (rig.nodes[0], secretKey(99).publicKey)
+    let rows = (1...3).map { row(node, rig.nodes[$0]) }
+    func tell(epoch: UInt32) {
+      let age = RecordAge(epoch: epoch, time: Timestamp(milliseconds: 1))
+      for (row, hops) in zip(rows, [3, 2, 4] as [UInt8]) {
+        let routes = written { RouteEntry(destination: far.prefix, age: age, hops: hops).emit(into: &$0) }
+        node.mesh.receiveRoutes(routes.span.bytes, from: row, at: rig.now)
+      }
+    }
+    tell(epoch: 1)
+    #expect(node.mesh.relays.usedCount == 1)
+    node.mesh.receiveMember((nodeRecord(99, instance: 1) + [3]).span.bytes, from: rows[0], at: rig.now)
+    let found = node.mesh.members.index(of: far)
+    let known = try #require(found)
+    #expect(node.mesh.hops(to: known) == 3 && Int(node.mesh.routes[known].nextHop) == rows[1])
+    let before = node.mesh.relays.usedCount
+    node.mesh.routes[known].isWantedUntil = rig.now + .seconds(1)
+    tell(epoch: 2)
+    #expect(node.mesh.relays.usedCount == before + 3)
+  }
+
   @Test func whoComesNearIsReachedStraight() {
     var links = Self.line(3)
     let rig = Self.rig(3) { links }
