@@ -89,6 +89,8 @@ public struct LightNode<Flash: FlashDevice & ~Copyable>: ~Copyable {
   let requestBuckets: Table<RequestBucket>
   let retrievals: Table<Retrieval>
   let searches: Table<Search>
+  /// When everybody in the own cell may be asked for one of them.
+  var searchRequestAt = Instant.zero
   let missed: Table<Missed>
   var missedNext = 0
   let exports: Table<Export>

@@ -550,11 +550,17 @@ extension LightNode where Flash: ~Copyable {
 
   mutating func request(_ row: Int, at now: Instant) {
     // A repairer has asked everybody, and comes again: in a mesh that has fallen apart it would ask all the time.
-    let isRepair = retrievals[row].isInternal && mend.lostRow < 0
-    guard retrievals[row].stage != .requesting, !retrievals[row].wantsShards, !isRepair, mesh.mateCount > 0 else {
+    let isSearch = retrievals[row].search >= 0
+    let isRepair = retrievals[row].isInternal && mend.lostRow < 0 && !isSearch
+    // For a member of another cell everybody is asked where only a part has been, and not as often as others please.
+    let isExport = retrievals[row].wantsShards && !isSearch
+    guard retrievals[row].stage != .requesting, !isExport, !isRepair, mesh.mateCount > 0,
+      !isSearch || now >= searchRequestAt && !hasAnsweredAll(row)
+    else {
       giveUp(row, at: now)
       return
     }
+    if isSearch { searchRequestAt = now + Limits.searchRequestEvery }
     retrievals[row].stage = .requesting
     guard canSign, mesh.takeRequest(Limits.requestVertexBytes, at: now) else {
       // Who has just begun its life, or has asked for much, asks nobody this way, but may have asked who holds it and not been
@@ -567,6 +573,15 @@ extension LightNode where Flash: ~Copyable {
     // It goes to a holder and back in some hops, and each of the two may wait for others in its vertex.
     retrievals[row].nextAt = now + max(.milliseconds(600), Interval(microseconds: 10 * fastestRoundTrip))
     statistics.repairRequestsMade += 1
+  }
+
+  /// Whether every mate has said that it does not hold it.
+  private func hasAnsweredAll(_ row: Int) -> Bool {
+    guard retrievals[row].findingCount == 0 else { return false }
+    for member in 0..<mesh.members.count where mesh.members[member].isMate && !mesh.members[member].hasSession {
+      return false
+    }
+    return true
   }
 
   mutating func retrievalHeard(_ heard: RepairAcknowledgement, by holder: NodeID, at now: Instant) {

@@ -50,7 +50,7 @@ extension LightNode where Flash: ~Copyable {
           if searches[row].stage == .ready { answerFound(row) }
           return
         }
-        if isHandedOn(row) { over = row }
+        if isHandedOn(row) || isLeft(row, at: now) { over = row }
       }
     }
     if free == nil || count >= Limits.searchesPerAsker {
@@ -73,6 +73,12 @@ extension LightNode where Flash: ~Copyable {
   private func isHandedOn(_ search: Int) -> Bool {
     guard let row = retrieval(of: search) else { return false }
     return retrievals[row].nextOfProxy >= retrievals[row].pieceCount
+  }
+
+  /// Whether its asker has left the shards here for a while: another contact may have been sooner.
+  private func isLeft(_ search: Int, at now: Instant) -> Bool {
+    let patience = Limits.searchDone + mesh.roundTrip(to: Int(searches[search].member)) * 3
+    return searches[search].stage == .ready && now + Limits.searchKept >= searches[search].until + patience
   }
 
   private func asks(_ row: Int, _ member: Int) -> Bool {

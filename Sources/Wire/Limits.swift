@@ -406,6 +406,8 @@ public enum Limits {
   public static let searchesPerAsker = 4
   /// How long such a search takes at most.
   public static let searchTimeout = Interval.milliseconds(1_000)
+  /// How often at most everybody in the own cell is asked on behalf of members of others.
+  public static let searchRequestEvery = Interval.milliseconds(500)
   /// How long shards that were brought for a member of another cell wait to be fetched,
   public static let searchKept = Interval.seconds(3)
   /// and how long once each of them has been: what was lost on the way is asked for again.

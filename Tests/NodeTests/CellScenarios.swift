@@ -10,9 +10,13 @@ import Wire
 
 @Suite struct CellScenarios {
   /// Twelve nodes in two cells or more; tables of 8 rows leave a cell room for 5.
-  private func mesh(seed: UInt64, nodes: Int = 10, repairAfter: Interval? = nil) -> VirtualMesh {
+  private func mesh(
+    seed: UInt64, nodes: Int = 10, repairAfter: Interval? = nil,
+    redundancy: Redundancy = Redundancy(dataShards: 2, shards: 4)
+  ) -> VirtualMesh {
     let mesh = VirtualMesh(nodes: nodes, seed: seed) {
       $0.membersMax = 8
+      $0.redundancy = redundancy
       if let repairAfter { $0.repairAfter = (repairAfter, repairAfter, repairAfter) }
     }
     mesh.run(for: .seconds(90)) { self.isSettled(mesh) }
@@ -64,6 +68,26 @@ import Wire
     }
   }
 
+  /// A contact has sessions with a part of its cell, and asks only those who holds something: when none of them does it asks
+  /// everybody, as for a client of its own.
+  @Test(arguments: [1, 2, 3] as [UInt64]) func readInAnotherCellFromWhoeverTheContactDoesNotAsk(_ seed: UInt64) {
+    let mesh = mesh(seed: seed, redundancy: Redundancy(dataShards: 1, shards: 2))
+    let body = mesh.random.bytes(9_000)
+    guard let stored = mesh.stored(mesh.submit(body, flags: .durable, to: 0), at: 0) else {
+      Issue.record("not stored")
+      return
+    }
+    mesh.isBlocked = { [unowned mesh] from, to, datagram in
+      self.cell(from, mesh) == self.cell(to, mesh)
+        && mesh.frames(datagram, to: to).contains { $0.type == .find }
+    }
+    for reader in elsewhere(than: 0, in: mesh) {
+      mesh.run(for: .seconds(30)) { mesh.nodes[reader].node.mesh.cellCount > 1 }
+      #expect(mesh.brings(Location(transaction: stored.location.transaction, bundle: .zero), body, to: reader))
+      mesh.run(for: .seconds(5))
+    }
+  }
+
   @Test func readInAnotherCellWhereAFifthIsLost() {
     let mesh = mesh(seed: 1)
     let body = mesh.random.bytes(9_000)
@@ -89,8 +113,9 @@ import Wire
     let requests = places.map { mesh.get($0?.transaction ?? .zero, bundle: $0?.bundle ?? .zero, from: reader) }
     for request in requests { #expect(mesh.wait(request, at: reader)?.type == .retrieved) }
     let milliseconds = (mesh.now - started).microseconds / 1_000
-    // Usually 250 to 513 ms; with one search that is given up (1 s) and made again, 1,980 ms.
-    #expect(milliseconds < 2_500, "\(milliseconds) ms")
+    // Usually 250 to 513 ms; with one search that is given up (1 s) and made again, 1,980 ms; with a shard that its contact has
+    // let go of while it was on its way, 2,630 ms.
+    #expect(milliseconds < 3_000, "\(milliseconds) ms")
   }
 
   @Test func anUnknownIdFailsInTime() {
